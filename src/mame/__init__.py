@@ -1,0 +1,1 @@
+"""MAM-E: mammograms on order."""

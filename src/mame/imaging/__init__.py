@@ -1,0 +1,1 @@
+"""Pixels only: NumPy in and out, no files, no torch."""
