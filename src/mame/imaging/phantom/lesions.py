@@ -124,7 +124,7 @@ def draw_mass(rng: np.random.Generator, centre: tuple[float, float], radius_mm: 
 
 
 def draw_cluster(rng: np.random.Generator, centre: tuple[float, float]) -> Cluster:
-    """4 to 14 grains within 5 mm, radius 50 to 200 µm, some lined up along a duct."""
+    """4 to 14 grains within 5 mm, radius 80 to 260 µm, some lined up along a duct."""
     count = int(rng.integers(5, 15))
     spread = rng.uniform(1.2, 2.5)
     squeeze = rng.uniform(0.35, 1.0)
@@ -132,4 +132,4 @@ def draw_cluster(rng: np.random.Generator, centre: tuple[float, float]) -> Clust
     u, v = rng.normal(0, spread, count), rng.normal(0, spread * squeeze, count)
     x = centre[0] + u * np.cos(turn) - v * np.sin(turn)
     y = centre[1] + u * np.sin(turn) + v * np.cos(turn)
-    return Cluster(centre, np.column_stack([x, y, rng.uniform(0.06, 0.2, count)]))
+    return Cluster(centre, np.column_stack([x, y, rng.uniform(0.08, 0.26, count)]))

@@ -1,0 +1,1 @@
+"""The prepared data set: what models are trained on."""

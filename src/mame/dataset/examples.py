@@ -1,0 +1,185 @@
+"""What a trainer learns from: pictures with what is known of them, by number, from a prepared folder or the phantom.
+
+A source is named in one word: a prepared data set's folder, or `phantom:COUNT[:SEED]` for pictures that the simulator
+draws as they are asked for. Example i is the same whenever and wherever it is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mame.errors import MameError
+from mame.imaging import phantom
+from mame.imaging.phantom.lesions import MassShape
+from mame.mammogram import Area, Box, Density, Description, LesionKind, View
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture to learn from. pixels: float32 size×size in [0, 1], chest wall at the left edge in whole views.
+
+    region: bool size×size, where a lesion model is to paint (None for whole healthy views); loss_weight: how much the
+    region counts in a healthy model's loss (0 hides a lesion from it).
+    """
+
+    id: str
+    pixels: NDArray[np.float32]
+    description: Description
+    region: NDArray[np.bool_] | None = None
+    lesion: NDArray[np.bool_] | None = None
+
+
+class Examples(Protocol):
+    """Examples by number. `key` says what example i is, whatever their count: a longer run of the same key adds to a cache."""
+
+    name: str
+
+    @property
+    def key(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+
+@dataclass(frozen=True)
+class PhantomViews:
+    """Healthy whole views in the field frame, every word of the language as likely as every other."""
+
+    name: str
+    count: int
+    seed: int
+    size: int
+
+    @property
+    def key(self) -> str:
+        """Which simulator, seed and size."""
+        return f"phantom views {phantom.VERSION} {self.seed} {self.size}"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Example:
+        rng = np.random.default_rng([self.seed, index, 1])
+        asked = Description(
+            vendor=str(rng.choice(sorted(phantom.LOOKS))),
+            view=View(rng.choice(list(View))),
+            density=Density(rng.choice(list(Density))),
+            area=Area(rng.choice(list(Area))),
+        )
+        drawn = phantom.draw((self.seed, index), asked)
+        picture = drawn.render(drawn.field_grid(self.size))
+        return Example(f"phantom-{self.seed}-{index}", picture.mammogram.pixels, replace(asked, lesion=None))
+
+
+@dataclass(frozen=True)
+class PhantomWindows:
+    """Lesion windows: a mass or a cluster in the middle third, or (one in eight) a region with nothing in it."""
+
+    name: str
+    count: int
+    seed: int
+    size: int
+    mass_share: float = 0.75
+    empty_share: float = 0.125
+
+    @property
+    def key(self) -> str:
+        """Which simulator, seed, size and mixture."""
+        return f"phantom windows {phantom.VERSION} {self.seed} {self.size} {self.mass_share} {self.empty_share}"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Example:
+        rng = np.random.default_rng([self.seed, index, 2])
+        kind = LesionKind.MASS if rng.random() < self.mass_share else LesionKind.CALCIFICATIONS
+        drawn = phantom.draw((self.seed, index, 2), lesion=kind, fine=True)
+        while not drawn.lesions:  # a breast with no room for a lesion: draw another (rare, and each draw is independent)
+            drawn = phantom.draw((self.seed, index, int(rng.integers(1 << 30))), lesion=kind, fine=True)
+        shape = drawn.lesions[0]
+        reach = shape.radius_mm if isinstance(shape, MassShape) else float(np.ptp(shape.grains[:, :2], axis=0).max()) / 2 + 1
+        side = 2.0 * reach * float(rng.uniform(2.4, 4.0))
+        aim = rng.normal(0.0, 0.06 * side, 2)
+        grid = drawn.window_grid((shape.centre[0] + aim[0], shape.centre[1] + aim[1]), side, self.size)
+        picture = drawn.render(grid)
+        if not picture.mammogram.lesions:
+            raise MameError(f"phantom {self.seed}-{index} has a lesion outside its window")
+        mask = picture.mammogram.lesions[0].mask
+        assert mask is not None
+        said = drawn.description
+        if rng.random() < self.empty_share:
+            picture = drawn.without_lesions().render(grid)
+            said = replace(said, lesion=None)
+        region = _region(rng, mask)
+        return Example(f"window-{self.seed}-{index}", picture.mammogram.pixels, said, region, mask)
+
+
+def _region(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """How a user would mark the lesion: a box most often, else its outline, exact or generous."""
+    box = Box.of_mask(mask)
+    assert box is not None
+    margin = float(rng.uniform(0.02, 0.2)) * max(box.width, box.height)
+    if rng.random() < 0.6:
+        return box.grown(margin).to_mask(mask.shape)
+    rows, columns = np.nonzero(mask)
+    y, x = np.mgrid[: mask.shape[0], : mask.shape[1]]
+    cx, cy = box.centre
+    # an ellipse is how people circle things; the exact outline is what a segmentation gives
+    ellipse = ((x - cx) / (box.width / 2 + margin)) ** 2 + ((y - cy) / (box.height / 2 + margin)) ** 2 <= 1.0
+    return np.asarray(ellipse | mask) if rows.size else ellipse
+
+
+def open_examples(source: str, kind: str, size: int) -> Examples:
+    """Open a source of examples. size: pixels a side of the whole picture.
+
+    kind: "views" (whole pictures), "windows" (around lesions) or "crops" (pieces of both, for autoencoders).
+
+    Raises MameError for a source that is neither `phantom:COUNT[:SEED]` nor a prepared folder.
+    """
+    word, _, rest = source.partition(":")
+    if word == "phantom":
+        try:
+            count, seed = (int(part) for part in (rest.split(":") + ["0"])[:2])
+        except ValueError:
+            raise MameError(f"{source!r} is no phantom source: write phantom:COUNT or phantom:COUNT:SEED") from None
+        views = PhantomViews(source, count, seed, size)
+        windows = PhantomWindows(source, count, seed, size)
+        kinds: dict[str, Examples] = {"views": views, "windows": windows, "crops": Crops(source, (views, windows), count)}
+        return kinds[kind]
+    raise MameError(f"{source!r} is not a source of examples: write phantom:COUNT[:SEED]")
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Square pieces of other examples, most of them on tissue: what an autoencoder's decoder learns from."""
+
+    name: str
+    sources: tuple[Examples, ...]
+    count: int
+    side: int = 256
+
+    @property
+    def key(self) -> str:
+        """Of what, and how large."""
+        return f"crops {self.side} of {[source.key for source in self.sources]}"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Example:
+        rng = np.random.default_rng([index, 3])
+        source = self.sources[index % len(self.sources)]
+        whole = source[(index // len(self.sources)) % len(source)]
+        room = whole.pixels.shape[0] - self.side
+        step = 8  # latents see patches of 8 pixels: a crop off that raster would be another picture to them
+        for _ in range(8):
+            y, x = (int(v) // step * step for v in rng.integers(0, room + 1, 2))
+            piece = whole.pixels[y : y + self.side, x : x + self.side]
+            if (piece > 0).mean() > 0.4:
+                break
+        return Example(f"{whole.id}-{y}-{x}", np.ascontiguousarray(piece), whole.description)
