@@ -7,6 +7,7 @@ draws as they are asked for. Example i is the same whenever and wherever it is a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -119,6 +120,12 @@ class PhantomWindows:
         return Example(f"window-{self.seed}-{index}", picture.mammogram.pixels, said, region, mask)
 
 
+@lru_cache(maxsize=1)
+def _whole(source: Examples, index: int) -> Example:
+    """Neighbouring crops come from one picture: it is drawn once for all of them."""
+    return source[index]
+
+
 def _region(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """How a user would mark the lesion: a box most often, else its outline, exact or generous."""
     box = Box.of_mask(mask)
@@ -162,19 +169,21 @@ class Crops:
     sources: tuple[Examples, ...]
     count: int
     side: int = 256
+    each: int = 4
 
     @property
     def key(self) -> str:
         """Of what, and how large."""
-        return f"crops {self.side} of {[source.key for source in self.sources]}"
+        return f"crops {self.side} {self.each} of {[source.key for source in self.sources]}"
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Example:
         rng = np.random.default_rng([index, 3])
-        source = self.sources[index % len(self.sources)]
-        whole = source[(index // len(self.sources)) % len(source)]
+        number = index // self.each
+        source = self.sources[number % len(self.sources)]
+        whole = _whole(source, (number // len(self.sources)) % len(source))
         room = whole.pixels.shape[0] - self.side
         step = 8  # latents see patches of 8 pixels: a crop off that raster would be another picture to them
         for _ in range(8):

@@ -86,6 +86,11 @@ def load_checkpoint(
     whole = optimizer.state_dict()
     whole["state"] = _unflatten(load_file(path / "optimizer.safetensors"), facts.pop("optimizer"))
     optimizer.load_state_dict(whole)
+    for parameter, slots in optimizer.state.items():
+        for name, value in slots.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                # the fused optimisers walk memory, so a slot must lie as its parameter does (channels last)
+                slots[name] = torch.empty_like(parameter).copy_(value)
     return facts
 
 
@@ -97,7 +102,10 @@ def _flatten(state: dict[int, dict[str, Any]]) -> tuple[dict[str, torch.Tensor],
     tensors, scalars = {}, {}
     for index, slots in state.items():
         for name, value in slots.items():
-            (tensors if torch.is_tensor(value) else scalars)[f"{index}/{name}"] = value
+            if torch.is_tensor(value):
+                tensors[f"{index}/{name}"] = value.contiguous()
+            else:
+                scalars[f"{index}/{name}"] = value
     return tensors, scalars
 
 

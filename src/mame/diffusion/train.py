@@ -24,6 +24,7 @@ from mame.diffusion.device import choose_compute
 from mame.diffusion.config import Goal, Precision, TrainConfig
 from mame.diffusion.objectives import Decode, Denoise
 from mame.dataset.examples import open_examples
+from mame.diffusion.start import save_result, starting_parts
 from mame.errors import MameError
 
 VALIDATION_SEED = 20_240_329  # never the seed of a run
@@ -33,14 +34,24 @@ class Divergence(MameError):
     """The loss is no longer a number."""
 
 
-def train(config: TrainConfig, parts: Any, resume: bool = False, announce: Callable[[str], None] = print) -> Path:
-    """Train `parts` (a model's tokenizer, text_encoder, autoencoder, unet, scheduler) and return the run's folder.
+def train(config: TrainConfig, resume: bool = False, announce: Callable[[str], None] = print) -> Path:
+    """Train what `config` asks for and return the folder of the finished model (`out/model`).
 
-    Writes config.yaml, metrics.jsonl, checkpoints/ and samples/. SIGINT and SIGTERM end it after the step at hand, with
-    a checkpoint. Raises MameError for a run folder that exists (unless resumed) or was made with other options, and
-    where the loss stops being finite; the last good checkpoint is kept.
+    Raises MameError for a base that can't be trained so, and what `fit` raises.
     """
     run = _open_run(config, resume)
+    parts = starting_parts(config)
+    fit(config, parts, run, announce)
+    return save_result(parts, config)
+
+
+def fit(config: TrainConfig, parts: Any, run: Path, announce: Callable[[str], None] = print) -> None:
+    """Train `parts` (a model's tokenizer, text_encoder, autoencoder, unet, scheduler) in place, to their averages.
+
+    Goes on from the newest checkpoint in `run`, writes metrics.jsonl, checkpoints/ and samples/. SIGINT and SIGTERM end
+    it after the step at hand, with a checkpoint. Raises MameError where the loss stops being finite; the last good
+    checkpoint is kept.
+    """
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(precision_of(config), precision_of(config)),
         gradient_accumulation_steps=config.accumulate,
@@ -59,7 +70,7 @@ def train(config: TrainConfig, parts: Any, resume: bool = False, announce: Calla
     )
     average = Average(objective, config.ema_decay)
     step = 0
-    found = newest(run / "checkpoints") if resume else None
+    found = newest(run / "checkpoints")
     if found is not None:
         step = int(load_checkpoint(found, objective, average, optimizer)["step"])
         announce(f"resumed from {found.name}")
@@ -102,7 +113,6 @@ def train(config: TrainConfig, parts: Any, resume: bool = False, announce: Calla
             _sample(run, step, objective, average, parts, config)
     average.swap(objective)
     stop.restore()
-    return run
 
 
 def precision_of(config: TrainConfig) -> str:
