@@ -1,0 +1,91 @@
+"""Where a model runs: device, number format and threads."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mame.errors import MameError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Where a model runs. `dtype` is the U-Net's; text encoder and autoencoder stay in float32 for their precision."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether it is the CPU, where a batch gains nothing."""
+        return self.device.type == "cpu"
+
+
+def choose_compute(device: str | None = None, dtype: str | None = None) -> Compute:
+    """The device asked for, else a GPU, else the CPU; the fastest dtype it has units for, if none is asked for.
+
+    device: a name torch knows, such as "cpu" or "cuda:1". dtype: float32, bfloat16 or float16.
+    Raises MameError for a device that is not there and a dtype that is none of the three.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise MameError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}")
+    place = _device(device)
+    return Compute(place, DTYPES[dtype] if dtype else _fastest_dtype(place))
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(name)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise MameError(f"device {name!r} can't be used here: {reason}") from None
+    return place
+
+
+def _fastest_dtype(device: torch.device) -> torch.dtype:
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cpu" and cpu_has_bf16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 natively (AVX-512 BF16 or AMX); elsewhere it is slower than float32."""
+    capabilities: Any = getattr(torch.cpu, "get_capabilities", None)
+    if capabilities is not None:
+        known = capabilities()
+        return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+    try:  # torch before 2.11
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def usable_threads() -> int:
+    """How many threads are worth running: torch's own choice, less what a container or an affinity mask withholds."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return torch.get_num_threads()
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(torch.get_num_threads(), affinity, _quota()))
+
+
+def _quota() -> int:
+    """The container's share of CPUs, rounded up; a large number where there is no limit."""
+    try:
+        quota, period = CGROUP_QUOTA.read_text(encoding="ascii").split()[:2]
+        return math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # "max" is no number: no limit
+        return 1 << 16

@@ -1,0 +1,234 @@
+"""From a prompt to mammograms: DPM-Solver++ with classifier-free guidance over any Stable Diffusion's parts."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from diffusers import DPMSolverMultistepScheduler
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mame import prompt as language
+from mame.diffusion import latent
+from mame.errors import MameError
+from mame.imaging.breast import find_breast
+from mame.mammogram import Description, Laterality, Mammogram, closed
+
+if TYPE_CHECKING:
+    from mame.diffusion.model import Model
+
+GPU_BATCH = 8
+TINY_GREY = 2 / 255  # where no breast is found: what is darker is taken for air
+logger = logging.getLogger(__name__)
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked of a model, apart from which picture of the row. Raises MameError for a value out of its range."""
+
+    prompt: str
+    seed: int = 0
+    steps: int = 24
+    guidance: float = 4.0
+    negative: str = ""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise MameError(f"seed must be 0 or more, not {self.seed}")
+        if not 1 <= self.steps <= 1000:
+            raise MameError(f"steps must be 1 to 1000, not {self.steps}")
+        if not (math.isfinite(self.guidance) and self.guidance >= 0):
+            raise MameError(f"guidance must be 0 or more, not {self.guidance}")
+
+
+@torch.inference_mode()
+def generate(
+    model: Model,
+    prompt: str,
+    count: int = 1,
+    seed: int = 0,
+    steps: int = 24,
+    guidance: float = 4.0,
+    negative: str = "",
+    batch: int | None = None,
+    laterality: Laterality | str | None = None,
+    first: int = 0,
+    progress: Progress | None = None,
+) -> list[Mammogram]:
+    """Mammograms number `first` to `first + count - 1` of the endless row that (model, prompt, seed, …) names.
+
+    Picture i starts from (seed, i) alone. Batches are cut at multiples of `batch` and always full (what was not asked
+    for is thrown away), so that a picture is identical however a run is cut, at the same batch size and thread count,
+    and the same within rounding otherwise. batch: if not given, 1 on a CPU, where more gains nothing, and up to 8 on a
+    GPU. laterality: R mirrors the finished picture; models make left breasts. progress: called with (steps done,
+    steps in all). Raises MameError for a value out of its range and for a model that only paints into pictures.
+    """
+    order = Order(prompt, seed, steps, guidance, negative)
+    side = closed(Laterality, laterality, "laterality") if laterality is not None else Laterality.L
+    if count < 1 or first < 0 or (batch is not None and batch < 1):
+        raise MameError(f"count and batch must be at least 1 and first 0 or more, not {count}, {batch} and {first}")
+    if model.inpainting:
+        raise MameError(f"model {model.name!r} paints lesions into a mammogram; it can't make one from a prompt alone")
+    size = batch or (1 if model.compute.is_cpu else min(count, GPU_BATCH))
+    starts = range(first - first % size, first + count, size)
+    embeddings = embed(model, order)
+    made: list[Mammogram] = []
+    for number, start in enumerate(starts):
+        row = range(start, start + size)
+        latents = torch.stack([noise(seed, index, _latent_shape(model)) for index in row])
+        tick = _part_of(progress, number * steps, len(starts) * steps)
+        latents = denoise(model, latents, embeddings, order, progress=tick)
+        wanted = range(max(start, first), min(start + size, first + count))
+        greys = latent.decode(model.parts.autoencoder, latents[wanted.start - start : wanted.stop - start])
+        for index, grey in zip(wanted, greys.cpu().numpy(), strict=True):
+            made.append(_mammogram(model, grey, order, index, side))
+    return made
+
+
+def noise(seed: int, index: int, shape: tuple[int, int, int]) -> Tensor:
+    """Standard normal noise (c, h, w), float32, on the CPU, from (seed, index) alone, the same on every device."""
+    generator = np.random.default_rng(np.random.SeedSequence([seed, index]))
+    return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+
+
+def embed(model: Model, order: Order) -> Tensor:
+    """Text embeddings (2, tokens, width): negative prompt, then prompt; the prompt alone where guidance is 1."""
+    texts = [order.prompt] if order.guidance == 1 else [order.negative, order.prompt]
+    tokenizer, encoder = model.parts.tokenizer, model.parts.text_encoder
+    tokens = tokenizer(
+        texts, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
+    )
+    _tell_lost_words(tokenizer, order)
+    masked = getattr(encoder.config, "use_attention_mask", False)
+    mask = tokens.attention_mask.to(model.compute.device) if masked else None
+    embeddings: Tensor = encoder(tokens.input_ids.to(model.compute.device), attention_mask=mask)[0]
+    return embeddings.to(model.compute.dtype)
+
+
+def _tell_lost_words(tokenizer: Any, order: Order) -> None:
+    room = tokenizer.model_max_length
+    for text in (order.prompt, order.negative):
+        length = len(tokenizer(text, truncation=False, verbose=False).input_ids)
+        if length > room:
+            logger.warning("%r is %d tokens long and the model reads %d: its end is not heard", text, length, room)
+
+
+def denoise(
+    model: Model,
+    latents: Tensor,
+    embeddings: Tensor,
+    order: Order,
+    condition: Tensor | None = None,
+    after_step: Callable[[Tensor, int | None], Tensor] | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Noise (N, c, h, w), standard normal, to clean latents of the same shape, float32.
+
+    Guidance is Ho & Salimans 2022 (arXiv 2207.12598), rescaled as the model's card says (arXiv 2305.08891 §3.4).
+    condition: further U-Net channels (N, k, h, w). after_step: called with the latents and the time step they are now
+    at (None at the end), and returns the latents to go on with. Raises MameError where the model gives no numbers.
+    """
+    scheduler = sampler(model)
+    scheduler.set_timesteps(order.steps, device=model.compute.device)
+    latents = latents.to(model.compute.device) * scheduler.init_noise_sigma
+    guided = len(embeddings) == 2
+    text = embeddings.repeat_interleave(len(latents), dim=0)
+    times: list[int] = scheduler.timesteps.tolist()
+    for number, time in enumerate(times):
+        seen = scheduler.scale_model_input(latents, time)
+        if condition is not None:
+            seen = torch.cat([seen, condition.to(seen)], dim=1)
+        seen = torch.cat([seen, seen]) if guided else seen
+        seen = seen.to(model.compute.dtype, memory_format=torch.channels_last)
+        said = model.parts.unet(seen, time, encoder_hidden_states=text, return_dict=False)[0].float()
+        if guided:
+            without, with_prompt = said.chunk(2)
+            said = _guide(without, with_prompt, order.guidance, model.card.guidance_rescale)
+        latents = scheduler.step(said, scheduler.timesteps[number], latents, return_dict=False)[0]
+        if after_step is not None:
+            latents = after_step(latents, times[number + 1] if number + 1 < len(times) else None)
+        if progress is not None:
+            progress(number + 1, order.steps)
+    if not torch.isfinite(latents).all():
+        raise MameError(f"model {model.name!r} gave values that are not numbers: try dtype float32, or lower guidance")
+    return latents
+
+
+def _guide(without: Tensor, with_prompt: Tensor, guidance: float, rescale: float) -> Tensor:
+    guided = without + guidance * (with_prompt - without)
+    if rescale:
+        ratio = with_prompt.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
+        guided = guided * (rescale * ratio + 1 - rescale)
+    return guided
+
+
+def sampler(model: Model) -> Any:
+    """A fresh DPM-Solver++ (arXiv 2211.01095) with the model's own noise schedule and prediction type."""
+    return DPMSolverMultistepScheduler.from_config(  # type: ignore[no-untyped-call]
+        model.parts.scheduler.config, algorithm_type="dpmsolver++", solver_order=2, final_sigmas_type="zero"
+    )
+
+
+def provenance(model: Model, order: Order, index: int) -> dict[str, Any]:
+    """How picture number `index` was made, in values JSON can hold."""
+    return {
+        **asdict(order),
+        "index": index,
+        "scheduler": "DPMSolverMultistepScheduler",
+        "dtype": str(model.compute.dtype).removeprefix("torch."),
+        "model": model.name,
+        "model_hash": model.hash,
+        "software": software(),
+    }
+
+
+def software() -> str:
+    """This program and its version."""
+    try:
+        return f"mam-e {version('mam-e')}"
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "mam-e"
+
+
+def clear_air(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A generated picture (H, W), clipped to [0, 1], with everything outside the breast exactly 0.
+
+    Where no breast can be found, only what is nearly black is cleared.
+    """
+    pixels = np.clip(grey, 0.0, 1.0).astype(np.float32)
+    try:
+        air = ~find_breast(pixels).mask
+    except MameError:
+        air = pixels < TINY_GREY
+    pixels[air] = 0.0
+    return pixels
+
+
+def _mammogram(model: Model, grey: NDArray[np.float32], order: Order, index: int, side: Laterality) -> Mammogram:
+    pixels = clear_air(grey)
+    return Mammogram(
+        pixels=np.ascontiguousarray(pixels[:, ::-1]) if side is Laterality.R else pixels,
+        spacing_mm=model.card.spacing_mm(model.size),
+        laterality=side,
+        description=language.parse(order.prompt) or Description(),
+        source=model.name,
+        provenance=provenance(model, order, index),
+        synthetic=True,
+    )
+
+
+def _latent_shape(model: Model) -> tuple[int, int, int]:
+    config = model.parts.unet.config
+    return int(config.out_channels), int(config.sample_size), int(config.sample_size)
+
+
+def _part_of(progress: Progress | None, done: int, total: int) -> Progress | None:
+    return None if progress is None else lambda step, _: progress(done + step, total)
