@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from mame.errors import MameError
 
-
 E = TypeVar("E", bound=StrEnum)
 
 

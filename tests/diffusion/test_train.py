@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mame.dataset.examples import open_examples
 from mame.diffusion import checkpoints, train
 from mame.diffusion.cache import SHARD, build_cache
 from mame.diffusion.config import TrainConfig
@@ -12,7 +13,6 @@ from mame.diffusion.mini import build_scheduler
 from mame.diffusion.objectives import caption, snr_weights
 from mame.diffusion.start import widen
 from mame.errors import MameError
-from mame.dataset.examples import open_examples
 from mame.mammogram import Description, LesionKind
 from mame.prompt import parse
 

@@ -100,10 +100,16 @@ class PhantomWindows:
         rng = np.random.default_rng([self.seed, index, 2])
         kind = LesionKind.MASS if rng.random() < self.mass_share else LesionKind.CALCIFICATIONS
         drawn = phantom.draw((self.seed, index, 2), lesion=kind, fine=True)
-        while not drawn.lesions:  # a breast with no room for a lesion: draw another (rare, and each draw is independent)
+        while (
+            not drawn.lesions
+        ):  # a breast with no room for a lesion: draw another (rare, and each draw is independent)
             drawn = phantom.draw((self.seed, index, int(rng.integers(1 << 30))), lesion=kind, fine=True)
         shape = drawn.lesions[0]
-        reach = shape.radius_mm if isinstance(shape, MassShape) else float(np.ptp(shape.grains[:, :2], axis=0).max()) / 2 + 1
+        reach = (
+            shape.radius_mm
+            if isinstance(shape, MassShape)
+            else float(np.ptp(shape.grains[:, :2], axis=0).max()) / 2 + 1
+        )
         side = 2.0 * reach * float(rng.uniform(2.4, 4.0))
         aim = rng.normal(0.0, 0.06 * side, 2)
         grid = drawn.window_grid((shape.centre[0] + aim[0], shape.centre[1] + aim[1]), side, self.size)
@@ -156,7 +162,11 @@ def open_examples(source: str, kind: str, size: int) -> Examples:
             raise MameError(f"{source!r} is no phantom source: write phantom:COUNT or phantom:COUNT:SEED") from None
         views = PhantomViews(source, count, seed, size)
         windows = PhantomWindows(source, count, seed, size)
-        kinds: dict[str, Examples] = {"views": views, "windows": windows, "crops": Crops(source, (views, windows), count)}
+        kinds: dict[str, Examples] = {
+            "views": views,
+            "windows": windows,
+            "crops": Crops(source, (views, windows), count),
+        }
         return kinds[kind]
     raise MameError(f"{source!r} is not a source of examples: write phantom:COUNT[:SEED]")
 

@@ -98,6 +98,19 @@ class TrainConfig(BaseModel):
 
     def differences(self, other: TrainConfig) -> list[str]:
         """Options that may not differ when a run is resumed, and do."""
-        free = {"steps", "out", "keep_checkpoints", "checkpoint_every", "validate_every", "sample_every", "workers", "cache"}
+        free = {
+            "steps",
+            "out",
+            "keep_checkpoints",
+            "checkpoint_every",
+            "validate_every",
+            "sample_every",
+            "workers",
+            "cache",
+        }
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
-        return [f"{key} ({theirs[key]} before, {mine[key]} now)" for key in mine if key not in free and mine[key] != theirs[key]]
+        return [
+            f"{key} ({theirs[key]} before, {mine[key]} now)"
+            for key in mine
+            if key not in free and mine[key] != theirs[key]
+        ]

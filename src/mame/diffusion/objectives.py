@@ -70,7 +70,11 @@ class Denoise(nn.Module):
         generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
         captions = [caption(description, rng, self.config) for description in descriptions]
         tokens = self.tokenizer(
-            captions, padding="max_length", truncation=True, max_length=self.tokenizer.model_max_length, return_tensors="pt"
+            captions,
+            padding="max_length",
+            truncation=True,
+            max_length=self.tokenizer.model_max_length,
+            return_tensors="pt",
         )
         # stratified: each batch covers the whole range of timesteps, which halves the noise of the loss
         strata = (torch.arange(len(latents)) + torch.rand(len(latents), generator=generator)) / len(latents)
@@ -121,6 +125,8 @@ class Decode(nn.Module):
         loss = (given - wanted).abs().mean()
         a, b = given.mean(dim=1, keepdim=True), wanted
         for _ in range(3):
-            loss = loss + (a.diff(dim=-1) - b.diff(dim=-1)).abs().mean() + (a.diff(dim=-2) - b.diff(dim=-2)).abs().mean()
+            loss = (
+                loss + (a.diff(dim=-1) - b.diff(dim=-1)).abs().mean() + (a.diff(dim=-2) - b.diff(dim=-2)).abs().mean()
+            )
             a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
         return loss

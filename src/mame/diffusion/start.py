@@ -56,7 +56,9 @@ def widen(unet: Any) -> None:
 
 def save_result(parts: Parts, config: TrainConfig) -> Path:
     """Write the trained model to `config.out/model` and return that folder."""
-    base = ModelCard(frame=Framing.FIELD, field_mm=256.0) if config.base == NEW else read_card(model_folder(config.base))
+    base = (
+        ModelCard(frame=Framing.FIELD, field_mm=256.0) if config.base == NEW else read_card(model_folder(config.base))
+    )
     told = {"dataset": config.dataset, "goal": str(config.goal), "base": config.base, "steps": config.steps}
     card = base.model_copy(update={"training": {**told, "seed": config.seed, "batch": config.batch}, "companion": None})
     folder = config.out / "model"

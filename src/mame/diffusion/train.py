@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from mame.dataset.examples import open_examples
 from mame.diffusion.cache import LatentCache, build_cache
 from mame.diffusion.checkpoints import Average, load_checkpoint, newest, save_checkpoint
-from mame.diffusion.device import choose_compute
 from mame.diffusion.config import Goal, Precision, TrainConfig
+from mame.diffusion.device import choose_compute
 from mame.diffusion.objectives import Decode, Denoise
-from mame.dataset.examples import open_examples
 from mame.diffusion.start import save_result, starting_parts
 from mame.errors import MameError
 
@@ -83,14 +83,18 @@ def fit(config: TrainConfig, parts: Any, run: Path, announce: Callable[[str], No
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
         for part in range(config.accumulate):
-            batch = _batch(cache, objective, config, step * config.accumulate + part, len(cache) - held_out, accelerator)
+            batch = _batch(
+                cache, objective, config, step * config.accumulate + part, len(cache) - held_out, accelerator
+            )
             with accelerator.autocast():
                 loss = wrapped(batch)
             accelerator.backward(loss / config.accumulate)
             losses.append(float(loss.detach()))
         norm = float(accelerator.clip_grad_norm_(trainable, config.max_grad_norm))
         if not (math.isfinite(losses[-1]) and math.isfinite(norm)):
-            raise Divergence(f"{run}: the loss is {losses[-1]} at step {step + 1}; the last checkpoint is kept: lower learning_rate")
+            raise Divergence(
+                f"{run}: the loss is {losses[-1]} at step {step + 1}; the last checkpoint is kept: lower learning_rate"
+            )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         step += 1
@@ -101,7 +105,9 @@ def fit(config: TrainConfig, parts: Any, run: Path, announce: Callable[[str], No
             rate = seen / (time.monotonic() - began)
             _log(run, step=step, loss=float(np.mean(losses)), images_s=round(rate, 2), lr=learning_rate(config, step))
             left = (config.steps - step) * config.batch * config.accumulate / rate
-            announce(f"step {step}/{config.steps}  loss {np.mean(losses):.4f}  {rate:.1f} images/s  {left / 60:.0f} min left")
+            announce(
+                f"step {step}/{config.steps}  loss {np.mean(losses):.4f}  {rate:.1f} images/s  {left / 60:.0f} min left"
+            )
             losses.clear()
         if held_out and (step % config.validate_every == 0 or last):
             value = _validate(cache, objective, average, config, range(len(cache) - held_out, len(cache)), accelerator)

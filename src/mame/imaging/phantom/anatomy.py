@@ -154,7 +154,9 @@ def _draw_vessels(rng: np.random.Generator, outline: Outline) -> list[Tube]:
             at = int(rng.integers(len(trunk.points) // 4, len(trunk.points)))
             turn = angle + rng.choice([-1, 1]) * rng.uniform(0.4, 0.9)
             x, y_at = trunk.points[at]
-            tubes.append(wander(rng, (float(x), float(y_at)), turn, rng.uniform(15, 45), 0.2, float(trunk.radius[at]) * 0.7))
+            tubes.append(
+                wander(rng, (float(x), float(y_at)), turn, rng.uniform(15, 45), 0.2, float(trunk.radius[at]) * 0.7)
+            )
     return tubes
 
 

@@ -110,7 +110,9 @@ def draw_mass(rng: np.random.Generator, centre: tuple[float, float], radius_mm: 
     """A mass of that radius: round (sharp), lobulated (a ≈ .1-.2) or spiculated (15-40 tapering branches, soft margin)."""
     shape = rng.choice(["round", "lobulated", "spiculated"], p=[0.25, 0.35, 0.4])
     strength = {"round": 0.05, "lobulated": 0.16, "spiculated": 0.12}[str(shape)]
-    harmonics = tuple((n, float(rng.normal(0, strength / np.sqrt(n - 1))), float(rng.uniform(0, 2 * np.pi))) for n in range(2, 5))
+    harmonics = tuple(
+        (n, float(rng.normal(0, strength / np.sqrt(n - 1))), float(rng.uniform(0, 2 * np.pi))) for n in range(2, 5)
+    )
     spicules: list[Tube] = []
     if shape == "spiculated":
         for angle in rng.uniform(0, 2 * np.pi, int(rng.integers(15, 41))):
@@ -119,7 +121,13 @@ def draw_mass(rng: np.random.Generator, centre: tuple[float, float], radius_mm: 
             spicules.append(wander(rng, start, angle, max(length, 4.0), 0.18, rng.uniform(0.25, 0.6), 0.25))
     margin = {"round": 0.2, "lobulated": 0.3, "spiculated": 0.6}[str(shape)] * rng.uniform(0.7, 1.5)
     return MassShape(
-        centre, radius_mm, harmonics, tuple(spicules), float(margin), float(rng.uniform(1.0, 1.1)), float(rng.uniform(0.85, 1.1))
+        centre,
+        radius_mm,
+        harmonics,
+        tuple(spicules),
+        float(margin),
+        float(rng.uniform(1.0, 1.1)),
+        float(rng.uniform(0.85, 1.1)),
     )
 
 

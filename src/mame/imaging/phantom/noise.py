@@ -53,7 +53,9 @@ def band(wave_mm: float, stretch: float = 1.0) -> Field:
     """Amplitude of a smooth field whose waves are `wave_mm` and longer (f^-0.7 below, a Gaussian fall above)."""
     fy, fx = _frequencies(TILE, PERIOD_MM)
     f = np.sqrt((fx * np.float32(stretch)) ** 2 + fy**2) * np.float32(wave_mm)
-    amplitude = (np.maximum(f, 0.12) ** np.float32(-0.7) * np.exp(-(np.maximum(f - 0.5, 0.0) ** 2) / 0.18)).astype(np.float32)
+    amplitude = (np.maximum(f, 0.12) ** np.float32(-0.7) * np.exp(-(np.maximum(f - 0.5, 0.0) ** 2) / 0.18)).astype(
+        np.float32
+    )
     amplitude[0, 0] = 0.0
     return amplitude
 

@@ -96,7 +96,9 @@ class Phantom:
         outline = self.anatomy.outline
         spacing = self.look.spacing_mm
         tall = (outline.bottom_mm - outline.top_mm) > self.look.matrices[0][0] * spacing
-        rows, columns = self.look.matrices[1 if tall or outline.nipple[0] + 6 > self.look.matrices[0][1] * spacing else 0]
+        rows, columns = self.look.matrices[
+            1 if tall or outline.nipple[0] + 6 > self.look.matrices[0][1] * spacing else 0
+        ]
         middle = (outline.bottom_mm + outline.top_mm) / 2
         top = outline.top_mm if self.anatomy.view is View.MLO else middle - rows * spacing / 2
         return Grid(0.0, top, spacing, (rows, columns))
@@ -118,7 +120,9 @@ class Phantom:
             line += _lesion_integral(shape, tissue, grid, self.anatomy)
         rng = np.random.default_rng([*self.seed, grid.shape[0], int(grid.spacing_mm * 1e4), int(grid.x0_mm * 10 + 5e4)])
         signal = physics.expose(line, tissue.inside, grid, rng, self.look.detector)
-        pixels = present(signal, tissue.breast, tissue.total, tissue.inside, self.anatomy.compressed_mm, grid, self.look)
+        pixels = present(
+            signal, tissue.breast, tissue.total, tissue.inside, self.anatomy.compressed_mm, grid, self.look
+        )
         lesions = tuple(lesion for shape in self.lesions if (lesion := _lesion(shape, tissue, grid)) is not None)
         record = Mammogram(
             pixels=pixels, spacing_mm=grid.spacing_mm, laterality=Laterality.L, description=self.description,
@@ -128,7 +132,10 @@ class Phantom:
 
 
 def draw(
-    seed: int | tuple[int, ...], description: Description | None = None, lesion: LesionKind | None = None, fine: bool = False
+    seed: int | tuple[int, ...],
+    description: Description | None = None,
+    lesion: LesionKind | None = None,
+    fine: bool = False,
 ) -> Phantom:
     """Draw a phantom; what the description leaves open is drawn from the seed.
 
@@ -174,7 +181,9 @@ def _lesion(shape: MassShape | Cluster, tissue: Tissue, grid: Grid) -> Lesion | 
 
 
 def _truth(tissue: Tissue, grid: Grid) -> Truth:
-    pectoral = np.zeros_like(tissue.breast) if tissue.muscle_depth is None else (tissue.muscle_depth > 0) & tissue.breast
+    pectoral = (
+        np.zeros_like(tissue.breast) if tissue.muscle_depth is None else (tissue.muscle_depth > 0) & tissue.breast
+    )
     free = tissue.breast & ~pectoral
     fibrous = (tissue.gland + 0.5 * tissue.ligament) / np.maximum(tissue.total, 1.0)
     dense = free & (fibrous > DENSE_SHARE) & (tissue.inside > 3.0)
