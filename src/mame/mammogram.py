@@ -75,7 +75,7 @@ def area_from_cm2(area_cm2: float) -> Area:
 
 
 def area_from_share(share: float) -> Area:
-    """Class of the breast's share (0 to 1) of the paper's centre-cropped square: small < 0.4, medium < 0.6, big above."""
+    """Class of the breast's share (0 to 1) of the paper's centre crop: small < 0.4, medium < 0.6, big above."""
     return _area(share, AREA_LIMITS_SHARE)
 
 
@@ -105,14 +105,17 @@ class Box:
 
     @property
     def width(self) -> float:
+        """x1 - x0, pixels."""
         return self.x1 - self.x0
 
     @property
     def height(self) -> float:
+        """y1 - y0, pixels."""
         return self.y1 - self.y0
 
     @property
     def area(self) -> float:
+        """Width times height, square pixels."""
         return self.width * self.height
 
     @property
@@ -121,6 +124,7 @@ class Box:
         return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
 
     def as_tuple(self) -> tuple[float, float, float, float]:
+        """(x0, y0, x1, y1)."""
         return self.x0, self.y0, self.x1, self.y1
 
     def rounded(self) -> Box:
@@ -276,6 +280,6 @@ class Mammogram:
 def closed(kind: type[E], value: object, name: str) -> E:
     """`value` as a member of a closed vocabulary; raises MameError that lists the members."""
     try:
-        return kind(value)
+        return kind(str(value))
     except ValueError:
         raise MameError(f"{name} {value!r} is none of {', '.join(kind)}") from None

@@ -1,7 +1,7 @@
 """The language of prompts: Description -> text -> Description is a round trip.
 
 Grammar, word for word the paper's (Sensors 2024, 24(7), 2076), with lesion kinds added:
-`a [VENDOR ]mammogram[ in VIEW view][ with PART[ and PART]...]`, where a PART is `DENSITY density`, `AREA area` or a lesion.
+`a [VENDOR ]mammogram[ in VIEW view][ with PART[ and PART]...]`; a PART is `DENSITY density`, `AREA area` or a lesion.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ LESION_WORDS = {
 
 _VENDOR = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PROMPT = re.compile(
-    r"an? (?:(?P<vendor>(?!mammogram\b)[a-z0-9][a-z0-9._-]*) )?mammogram(?: in (?P<view>cc|mlo) view)?(?: with (?P<parts>.+))?"
+    r"an? (?:(?P<vendor>(?!mammogram\b)[a-z0-9][a-z0-9._-]*) )?mammogram"
+    r"(?: in (?P<view>cc|mlo) view)?(?: with (?P<parts>.+))?"
 )
 _PARTS = (
     {f"{word} density": ("density", density) for density, word in DENSITY_WORDS.items()}

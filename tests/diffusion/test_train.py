@@ -150,7 +150,7 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path, shared_cache):
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_do(tmp_path, shared_cache):
-    with pytest.raises(train.Divergence, match="learning_rate"):
+    with pytest.raises(train.DivergenceError, match="learning_rate"):
         run(tmp_path, shared_cache, steps=6, learning_rate=1e20, warmup_steps=0)
 
 

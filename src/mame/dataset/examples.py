@@ -35,16 +35,23 @@ class Example:
 
 
 class Examples(Protocol):
-    """Examples by number. `key` says what example i is, whatever their count: a longer run of the same key adds to a cache."""
-
-    name: str
+    """Examples by number."""
 
     @property
-    def key(self) -> str: ...
+    def name(self) -> str:
+        """How the user called the source."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """What example i is, whatever their count: a longer run of the same key adds to a cache."""
+        ...
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
+
+    def __hash__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -139,12 +146,11 @@ def _region(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.boo
     margin = float(rng.uniform(0.02, 0.2)) * max(box.width, box.height)
     if rng.random() < 0.6:
         return box.grown(margin).to_mask(mask.shape)
-    rows, columns = np.nonzero(mask)
     y, x = np.mgrid[: mask.shape[0], : mask.shape[1]]
     cx, cy = box.centre
     # an ellipse is how people circle things; the exact outline is what a segmentation gives
     ellipse = ((x - cx) / (box.width / 2 + margin)) ** 2 + ((y - cy) / (box.height / 2 + margin)) ** 2 <= 1.0
-    return np.asarray(ellipse | mask) if rows.size else ellipse
+    return np.asarray(ellipse | mask)
 
 
 def open_examples(source: str, kind: str, size: int) -> Examples:
@@ -157,7 +163,7 @@ def open_examples(source: str, kind: str, size: int) -> Examples:
     word, _, rest = source.partition(":")
     if word == "phantom":
         try:
-            count, seed = (int(part) for part in (rest.split(":") + ["0"])[:2])
+            count, seed = (int(part) for part in [*rest.split(":"), "0"][:2])
         except ValueError:
             raise MameError(f"{source!r} is no phantom source: write phantom:COUNT or phantom:COUNT:SEED") from None
         views = PhantomViews(source, count, seed, size)

@@ -50,7 +50,7 @@ class LatentCache:
         rows: dict[str, list[torch.Tensor]] = {}
         for index in indices:
             shard = self._shards[index // SHARD]
-            for name in shard.keys():
+            for name in shard.keys():  # noqa: SIM118 (a file handle, not a dict)
                 rows.setdefault(name, []).append(shard.get_slice(name)[int(index) % SHARD])
         batch = {name: torch.stack(parts).float() for name, parts in rows.items()}
         if "pixels" in batch:
@@ -70,7 +70,8 @@ def build_cache(
 ) -> LatentCache:
     """Encode every example that is not cached yet and open the cache.
 
-    with_pixels keeps the pictures too (16 bit), for training a decoder. Says beforehand how much disk it will take. Can be stopped at any point: finished shards stay.
+    with_pixels keeps the pictures too (16 bit), for training a decoder. Says beforehand how much disk it will take.
+    Can be stopped at any point: finished shards stay.
     """
     folder = root / f"latents-{_key(examples, autoencoder, with_pixels)}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +137,7 @@ def encode(examples: list[Example], autoencoder: Any) -> dict[str, torch.Tensor]
             :, None
         ]
         tensors["masked"] = _latents(autoencoder, torch.where(region, 0.0, pixels))
-        small = tensors["latents"].shape[-2:]
+        small = (tensors["latents"].shape[-2], tensors["latents"].shape[-1])
         # nearest neighbour, as the stock inpainting pipeline shrinks its masks
         tensors["mask"] = torch.nn.functional.interpolate(region.float(), size=small).half()
         lesion = np.stack([np.zeros(e.pixels.shape, bool) if e.lesion is None else e.lesion for e in examples])

@@ -1,6 +1,6 @@
 """Checkpoints that continue exactly: weights, their moving average, the optimiser, and where the run was.
 
-All tensors are safetensors; a checkpoint is a folder that appears by rename, so a kill or a full disk leaves the last one.
+All tensors are safetensors; a checkpoint is a folder that appears by rename, so a kill or a full disk leaves the last.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def caption(description: Description, rng: np.random.Generator, config: TrainCon
 
 
 class Denoise(nn.Module):
-    """Predict the noise (or v) in noisy latents from a caption; lesion windows also see the mask and the picture outside it."""
+    """Predict the noise (or v) in noisy latents from a caption; lesion windows also show the mask and the rest."""
 
     def __init__(self, unet: Any, text_encoder: Any, tokenizer: Any, scheduler: Any, config: TrainConfig) -> None:
         super().__init__()
@@ -61,6 +61,8 @@ class Denoise(nn.Module):
         self.config = config
         text_encoder.requires_grad_(config.train_text_encoder)
         signal, noise = signal_and_noise(scheduler)
+        self.signal: Tensor
+        self.noise: Tensor
         self.register_buffer("signal", signal, persistent=False)
         self.register_buffer("noise", noise, persistent=False)
 

@@ -22,9 +22,9 @@ ENCODER_PICTURES = 96
 def starting_parts(config: TrainConfig) -> Parts:
     """The parts that `config.base` names, ready for `config.goal`.
 
-    "new" is mini with random weights, its encoder fitted to pictures of the data set; anything else is opened as a model.
-    A lesion model is made from a four-channel base by widening its first convolution with zeros: at step 0 it equals its
-    base. Raises MameError for an unknown base, and for an inpainting base where whole pictures are to be made.
+    "new" is mini with random weights, its encoder fitted to pictures of the data set; anything else is opened as a
+    model. A lesion model is made from a four-channel base by widening its first convolution with zeros: at step 0 it
+    equals its base. Raises MameError for an unknown base, and for an inpainting base of a model for whole pictures.
     """
     lesion = config.goal is Goal.LESION
     if config.base == NEW:

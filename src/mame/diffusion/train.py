@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate.accelerator import Accelerator
 
 from mame.dataset.examples import open_examples
 from mame.diffusion.cache import LatentCache, build_cache
@@ -30,7 +30,7 @@ from mame.errors import MameError
 VALIDATION_SEED = 20_240_329  # never the seed of a run
 
 
-class Divergence(MameError):
+class DivergenceError(MameError):
     """The loss is no longer a number."""
 
 
@@ -92,7 +92,7 @@ def fit(config: TrainConfig, parts: Any, run: Path, announce: Callable[[str], No
             losses.append(float(loss.detach()))
         norm = float(accelerator.clip_grad_norm_(trainable, config.max_grad_norm))
         if not (math.isfinite(losses[-1]) and math.isfinite(norm)):
-            raise Divergence(
+            raise DivergenceError(
                 f"{run}: the loss is {losses[-1]} at step {step + 1}; the last checkpoint is kept: lower learning_rate"
             )
         optimizer.step()
@@ -140,7 +140,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def order(count: int, position: int, batch: int, seed: int) -> np.ndarray:
-    """Numbers of the examples in batch `position`: each pass over the `count` examples is shuffled anew from its number."""
+    """Numbers of the examples in batch `position`; each pass over the `count` examples is shuffled anew."""
     places = np.arange(position * batch, (position + 1) * batch)
     chosen = np.empty(batch, dtype=np.int64)
     for epoch in np.unique(places // count):
@@ -233,7 +233,7 @@ class _Stop:
 
     def __init__(self) -> None:
         self.asked = False
-        self._before = {}
+        self._before: dict[int, Any] = {}
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
                 self._before[number] = signal.signal(number, self._ask)

@@ -96,8 +96,12 @@ def draw_anatomy(rng: np.random.Generator, view: View, density: Density, area: A
     tile = _fine_tile(rng) if fine else np.zeros((1, 1), dtype=np.float32)
     return Anatomy(
         view=view, density=density, area_cm2=area_cm2, compressed_mm=float(compressed),
-        gland_fraction=float(rng.uniform(*GLAND_FRACTION[density])), envelope=ENVELOPE[density] * rng.uniform(0.93, 1.08),
-        gland_centre=(outline.depth_mm * rng.uniform(0.44, 0.56), float(nipple[1]) * 0.6 - outline.half_mm * rng.uniform(0.0, 0.16)),
+        gland_fraction=float(rng.uniform(*GLAND_FRACTION[density])),
+        envelope=ENVELOPE[density] * rng.uniform(0.93, 1.08),
+        gland_centre=(
+            outline.depth_mm * rng.uniform(0.44, 0.56),
+            float(nipple[1]) * 0.6 - outline.half_mm * rng.uniform(0.0, 0.16),
+        ),
         outline=outline, pectoral=pectoral, skin_mm=float(rng.uniform(0.9, 1.7)),
         clouds=layers, sheets=(first, second, third, fourth), sway=sway, fades=fades, fine_tile=tile,
         vessels=tuple(_draw_vessels(rng, outline)), ducts=tuple(_draw_ducts(rng, outline)),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]  # float32 throughout; NumPy's stubs lose that in arithmetic
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Axis-aligned pixels. x runs from the chest wall (0) towards the nipple, y downwards; (x0, y0) is the outer corner."""
+    """Axis-aligned pixels. x runs from the chest wall (0) to the nipple, y downwards; (x0, y0) is the outer corner."""
 
     x0_mm: float
     y0_mm: float

@@ -89,7 +89,7 @@ def draw_lesion(rng: np.random.Generator, anatomy: Anatomy, kind: LesionKind) ->
 
 
 def find_place(rng: np.random.Generator, anatomy: Anatomy, clear_mm: float) -> tuple[float, float] | None:
-    """A point at least `clear_mm` from the skin and outside the muscle, likelier near the gland; None after TRIES misses."""
+    """A point at least `clear_mm` from the skin and outside the muscle, likelier in gland; None after TRIES."""
     cx, cy = anatomy.gland_centre
     outline = anatomy.outline
     for _ in range(TRIES):
@@ -107,7 +107,7 @@ def find_place(rng: np.random.Generator, anatomy: Anatomy, clear_mm: float) -> t
 
 
 def draw_mass(rng: np.random.Generator, centre: tuple[float, float], radius_mm: float) -> MassShape:
-    """A mass of that radius: round (sharp), lobulated (a ≈ .1-.2) or spiculated (15-40 tapering branches, soft margin)."""
+    """A mass of that radius: round (sharp), lobulated (a ≈ .1-.2) or spiculated (15-40 tapering branches)."""
     shape = rng.choice(["round", "lobulated", "spiculated"], p=[0.25, 0.35, 0.4])
     strength = {"round": 0.05, "lobulated": 0.16, "spiculated": 0.12}[str(shape)]
     harmonics = tuple(

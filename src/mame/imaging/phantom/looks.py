@@ -18,8 +18,8 @@ class Look:
     """One vendor's machine and presentation.
 
     matrices: (rows, columns), the small and the large; flatten: how much of the rim's missing thickness is made up;
-    sharpen: (strength, radius in mm) of the unsharp masks; gain and middle: the sigmoid's slope and the contrast it maps to
-    mid-grey; adapt: how far the tone follows the picture's own range; floor: grey of fat at the least.
+    sharpen: (strength, radius in mm) of the unsharp masks; gain, middle: the sigmoid's slope and the contrast that
+    becomes mid-grey; adapt: how far the tone follows the picture's own range; floor: grey of fat at the least.
     """
 
     vendor: str
@@ -37,6 +37,7 @@ class Look:
 
     @property
     def detector(self) -> physics.Detector:
+        """Its detector: pixel, photons and scatter."""
         return physics.Detector(self.spacing_mm, self.photons, self.scatter)
 
 

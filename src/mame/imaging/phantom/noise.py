@@ -40,7 +40,7 @@ def pair(rng: np.random.Generator, amplitude: Field, tile: int = TILE) -> tuple[
 
 @lru_cache(maxsize=16)
 def power_law(exponent: float, longest_mm: float = 120.0, stretch: float = 1.0) -> Field:
-    """Amplitude f^-exponent, flattened for waves longer than `longest_mm`; stretch > 1 draws the texture out along x."""
+    """Amplitude f^-exponent, flattened for waves above `longest_mm`; stretch > 1 draws the texture out along x."""
     fy, fx = _frequencies(TILE, PERIOD_MM)
     f = np.sqrt((fx * np.float32(stretch)) ** 2 + fy**2 + np.float32(1.0 / longest_mm) ** 2)
     amplitude = f ** np.float32(-exponent)
@@ -64,7 +64,7 @@ def band(wave_mm: float, stretch: float = 1.0) -> Field:
 def fine(exponent: float) -> tuple[Field, float]:
     """Amplitude beyond what TILE resolves, on the fine tile, and the standard deviation it has there.
 
-    The second figure continues :func:`power_law` of the same exponent, which has unit variance, beyond its Nyquist limit.
+    The second figure continues :func:`power_law` of that exponent, which has unit variance, beyond its Nyquist limit.
     """
     limit = TILE / PERIOD_MM / 2
     coarse = power_law(exponent)

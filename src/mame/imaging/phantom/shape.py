@@ -13,7 +13,7 @@ from mame.mammogram import View
 
 @dataclass(frozen=True)
 class Outline:
-    """Half an ellipse on the chest wall (x = 0, centre y = 0), and for MLO a tail that climbs to the top of the detector.
+    """Half an ellipse on the chest wall (x = 0, centre y = 0), and for MLO a tail up to the top of the detector.
 
     depth_mm: chest wall to nipple; half_mm: half the height on the chest wall; wobble: (order, amplitude, phase) of the
     contour; roundness: exponent of the superellipse; tail: (x where the tail leaves the top edge, y of the top edge,
@@ -50,7 +50,7 @@ class Outline:
     @property
     def nipple(self) -> tuple[float, float]:
         """(x, y) on the contour, mm."""
-        angle = np.float32(self.nipple_angle)
+        angle = np.asarray(self.nipple_angle, dtype=np.float32)
         along = self._radius(np.cos(angle), np.sin(angle))
         reach = float(self._stretch(angle) / along)
         return float(np.cos(angle)) * reach, float(np.sin(angle)) * reach
@@ -60,7 +60,8 @@ class Outline:
         return ((np.abs(x) / self.depth_mm) ** p + (np.abs(y) / self.half_mm) ** p) ** (1 / p)
 
     def _stretch(self, angle: Field) -> Field:
-        return 1.0 + sum(a * np.cos(k * angle + phase) for k, a, phase in self.wobble)
+        waves: Field = sum((a * np.cos(k * angle + phase) for k, a, phase in self.wobble), np.zeros_like(angle))
+        return 1.0 + waves
 
     def depth_inside(self, grid: Grid) -> Field:
         """H×W, mm: distance to the skin, positive inside; without the nipple, and going on above the detector's edge.
@@ -99,7 +100,7 @@ def _smooth_max(a: Field, b: Field, width: float) -> Field:
 
 
 def thickness(inside: Field, compressed_mm: float) -> Field:
-    """Tissue behind each pixel, mm: flat plates in the middle, a half circle at the rim (VICTRE's compressed breast)."""
+    """Tissue behind each pixel, mm: flat in the middle, a half circle at the rim (VICTRE's compressed breast)."""
     radius = compressed_mm / 2
     d = np.clip(inside, 0.0, radius)
     return (2.0 * np.sqrt(np.maximum(radius**2 - (radius - d) ** 2, 0.0))).astype(np.float32)

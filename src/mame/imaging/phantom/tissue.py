@@ -15,12 +15,12 @@ from mame.imaging.phantom.grid import Field, Grid
 from mame.imaging.phantom.shape import thickness
 
 STEEPNESS = 0.5
-"""Width of the step between fat and gland, in standard deviations of the texture (σ((g + m)/.35), softened by layers)."""
+"""Width of the step between fat and gland, in standard deviations of the texture (.35 for one layer)."""
 
 
 @dataclass
 class Tissue:
-    """Path lengths in mm, each H×W. `inside`: distance to the skin, positive in the breast; `breast`: what the picture shows."""
+    """Path lengths in mm, each H×W. `inside`: distance to the skin, positive in the breast; `breast`: what is seen."""
 
     breast: NDArray[np.bool_]
     inside: Field
@@ -105,7 +105,7 @@ def _gland_share(anatomy: Anatomy, grid: Grid, inside: Field, clouds: tuple[Fiel
         held = float((weight * envelope * _layers(thin, envelope, middle)).sum())
         low, high = (middle, high) if held < wanted else (low, middle)
     envelope = _envelope(anatomy, grid, inside)
-    fine = 0.0
+    fine: Field | float = 0.0
     if anatomy.fine_tile.size > 1:
         fine = noise.on_grid(anatomy.fine_tile, grid, noise.FINE_PERIOD_MM)
     haze = np.float32(0.035) * np.clip(1.0 + clouds[1] + fine, 0.0, 3.0)
@@ -137,7 +137,7 @@ def _ligaments(anatomy: Anatomy, grid: Grid, inside: Field, inner: Field, clouds
 
 
 def _towards_nipple(anatomy: Anatomy, grid: Grid) -> tuple[Field, Field]:
-    """Where each pixel looks into a tile: (row, column) = (angle around the nipple, distance from it), swaying a little."""
+    """Where each pixel looks into a tile: (row, column) = (angle around the nipple, distance from it), swaying."""
     x, y = grid.mesh()
     sway = _look(anatomy.sway, grid)
     nx, ny = anatomy.outline.nipple
