@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# How the embedded models are made, from nothing: recipes/mini/make.sh RUNS. Each step can be stopped and run again.
+set -euo pipefail
+runs=${1:?usage: recipes/mini/make.sh RUNS}
+here=$(dirname "$0")
+
+step() { # GOAL DATASET NAME [BASE]
+  mam-e train "$1" "$2" "$runs/$3" --config "$here/$3.yaml" --cache "$runs/cache" ${4:+--base "$runs/$4/model"} \
+    $([ -e "$runs/$3/config.yaml" ] && echo --resume)
+}
+
+step healthy phantom:3200:1 healthy-256
+step healthy phantom:3200:1 healthy-512 healthy-256
+step autoencoder phantom:1664:7 decoder healthy-512
+step lesion phantom:1600:1 lesion healthy-512
+python "$here/assemble.py" "$runs" src/mame/weights
