@@ -1,0 +1,5 @@
+"""`python -m mame.cli`: the same as `mam-e`."""
+
+from mame.cli.app import main
+
+main()

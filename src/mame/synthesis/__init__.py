@@ -1,0 +1,1 @@
+"""Mammograms on order: one at a time, from the simulator, and the demonstration of both."""
