@@ -92,7 +92,7 @@ def options(
 def main() -> NoReturn:
     """What `mam-e` runs."""
     signal.signal(signal.SIGTERM, _end)
-    app()
+    app(prog_name="mam-e")
     sys.exit(0)
 
 

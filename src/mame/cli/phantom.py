@@ -15,7 +15,7 @@ def phantom(
     count: Annotated[int, typer.Option(help="How many images.")] = 8,
     seed: options.Seed = 0,
     lesions: Annotated[float, typer.Option(metavar="SHARE", help="Share of images with a lesion, 0 to 1.")] = 0.5,
-    workers: Annotated[int, typer.Option(help="Images drawn at once; each takes about 2 GB of memory.")] = 1,
+    workers: Annotated[int, typer.Option(help="Images drawn at once; each takes about 1.2 GB of memory.")] = 1,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
