@@ -103,7 +103,7 @@ def test_pixels_of_another_kind_are_refused(pixels: np.ndarray) -> None:
 
 
 @given(st.booleans(), st.integers(-200, 200), st.integers(2, 64), st.data())
-def test_stored_values_come_back_through_their_greys(falling: bool, first: int, count: int, data: st.DataObject) -> None:
+def test_stored_values_come_back_through_greys(falling: bool, first: int, count: int, data: st.DataObject) -> None:
     steps = data.draw(st.lists(st.integers(0, 3), min_size=count - 1, max_size=count - 1).filter(any))
     lut = np.concatenate(([0], np.cumsum(steps))).astype(np.float32)
     lut = (lut / lut[-1])[:: -1 if falling else 1]
