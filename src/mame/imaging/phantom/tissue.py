@@ -49,7 +49,8 @@ def fill(anatomy: Anatomy, grid: Grid) -> Tissue:
     room = np.maximum(inner - muscle, 0.0)
     share = room / np.maximum(inner, 1e-3)
     gland = np.minimum(gland * share, room * 0.97)
-    ligament = np.minimum(_ligaments(anatomy, grid, inside, inner, clouds) * _outside_muscle(depth), room - gland)
+    ligament = _ligaments_where_tissue_is(anatomy, grid, inside, inner, clouds)
+    ligament = np.minimum(ligament * _outside_muscle(depth), room - gland)
     blood = np.minimum(tube_thickness(list(anatomy.vessels), grid) * (inside > 2.0), room - gland - ligament)
     breast = ((inside > 0) | (nipple > 0)) & outline.exposed(grid)
     return Tissue(breast, inside, total, total - inner, gland, ligament, muscle, blood, depth)
@@ -117,6 +118,19 @@ def _layers(clouds: tuple[Field, ...], envelope: Field, offset: float) -> Field:
     solid = sum(_sigmoid((cloud + lean) / STEEPNESS) for cloud in clouds) / np.float32(len(clouds))
     threads = np.clip(0.84 + 0.07 * clouds[0] - 0.05 * clouds[1], 0.5, 1.0)  # even solid gland is interwoven with fat
     return np.asarray(solid * threads, dtype=np.float32)
+
+
+def _ligaments_where_tissue_is(
+    anatomy: Anatomy, grid: Grid, inside: Field, inner: Field, clouds: tuple[Field, ...]
+) -> Field:
+    """As `_ligaments`, without the columns of air beyond the nipple: they are half of a picture, and half of its cost."""
+    filled = np.flatnonzero((inside > 0).any(axis=0))
+    width = min(grid.shape[1], int(filled[-1]) + 3) if filled.size else grid.shape[1]
+    part = Grid(grid.x0_mm, grid.y0_mm, grid.spacing_mm, (grid.shape[0], width))
+    amount = np.zeros(grid.shape, dtype=np.float32)
+    near = tuple(cloud[:, :width] for cloud in clouds)
+    amount[:, :width] = _ligaments(anatomy, part, inside[:, :width], inner[:, :width], near)
+    return amount
 
 
 def _ligaments(anatomy: Anatomy, grid: Grid, inside: Field, inner: Field, clouds: tuple[Field, ...]) -> Field:
