@@ -26,7 +26,7 @@ from mame.formats.folder import Format, ImageFolder, image_folder
 from mame.formats.spacing import assume_spacing
 from mame.imaging.breast import Breast, breast_area_cm2, estimate_view, find_breast, pectoral_mask
 from mame.imaging.density import density_class, percent_density
-from mame.mammogram import Area, Box, Density, Mammogram, View, area_from_cm2
+from mame.mammogram import Area, Box, Density, Laterality, Mammogram, View, area_from_cm2
 from mame.synthesis import showing
 from mame.synthesis.places import free_place
 
@@ -51,11 +51,11 @@ Announce = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the imaging room measures in a picture."""
+    """What the imaging room measures in a picture. muscle_share: of the breast, 0 to 1; area None: no spacing."""
 
-    breast: Breast
-    muscle: NDArray[np.bool_]
+    side: Laterality
     view: View
+    muscle_share: float
     percent_density: float
     density: Density
     area_cm2: float | None
@@ -66,8 +66,11 @@ class Seen:
 class Film:
     """A real film, what its file says, what was seen in it, and its picture (a link)."""
 
+    path: Path
     name: str
-    mammogram: Mammogram
+    shape: tuple[int, int]
+    side: Laterality | None
+    view: View | None
     seen: Seen
     inscriptions: int
     picture: str
@@ -164,16 +167,14 @@ def real_mammograms() -> list[Path]:
     return found
 
 
-def look(mammogram: Mammogram) -> Seen:
-    """What can be measured in a mammogram. Raises MameError where there is no breast in it."""
-    breast = find_breast(mammogram.pixels)
-    muscle = pectoral_mask(mammogram.pixels, breast)
+def measure(mammogram: Mammogram, breast: Breast, muscle: NDArray[np.bool_]) -> Seen:
+    """What can be measured in a mammogram, given the breast and the muscle (H×W) that were found in it."""
     percent = percent_density(mammogram.pixels, breast.mask, muscle)
     area_cm2 = None if mammogram.spacing_mm is None else breast_area_cm2(breast.mask, mammogram.spacing_mm)
     return Seen(
-        breast=breast,
-        muscle=muscle,
+        side=breast.laterality,
         view=estimate_view(mammogram.pixels, breast),
+        muscle_share=float(muscle.sum()) / float(breast.mask.sum()),
         percent_density=percent,
         density=density_class(percent),
         area_cm2=area_cm2,
@@ -185,18 +186,27 @@ def look(mammogram: Mammogram) -> Seen:
 
 
 def _look_at_film(path: Path, folder: Path) -> Film:
-    film = assume_spacing(files.read(path))
+    film = files.read(path)
     assert film.stored is not None
-    greys, seen = film.stored.greys(), look(film)
+    greys, breast = film.stored.greys(), find_breast(film.pixels)
+    muscle = pectoral_mask(film.pixels, breast)
     picture = showing.reduced(greys, FILM_HEIGHT)
-    showing.draw_outline(picture, seen.breast.mask, showing.OUTLINE)
-    if seen.muscle.any():
-        showing.draw_outline(picture, seen.muscle, showing.MUSCLE)
-    inscriptions = showing.letters(greys, seen.breast.mask)
+    showing.draw_outline(picture, breast.mask, showing.OUTLINE)
+    if muscle.any():
+        showing.draw_outline(picture, muscle, showing.MUSCLE)
+    inscriptions = showing.letters(greys, breast.mask)
     for box in inscriptions:
         showing.draw_box(picture, box.grown(0.006 * film.shape[0]), picture.height / film.shape[0], showing.LETTERS)
-    link = _save(picture, folder, f"film-{path.stem}")
-    return Film(f"{path.parent.name}/{path.name}", film, seen, len(inscriptions), link)
+    return Film(
+        path=path,
+        name=f"{path.parent.name}/{path.name}",
+        shape=film.shape,
+        side=film.laterality,
+        view=film.description.view,
+        seen=measure(film, breast, muscle),
+        inscriptions=len(inscriptions),
+        picture=_save(picture, folder, f"film-{path.stem}"),
+    )
 
 
 def _make(model: Model, prompt: str, seed: int, steps: int, folder: ImageFolder) -> Made:
@@ -204,7 +214,8 @@ def _make(model: Model, prompt: str, seed: int, steps: int, folder: ImageFolder)
     picture = assume_spacing(model.generate(prompt, seed=seed, steps=steps)[0])
     elapsed_s = time.monotonic() - began
     try:
-        seen = look(picture)
+        breast = find_breast(picture.pixels)
+        seen = measure(picture, breast, pectoral_mask(picture.pixels, breast))
     except MameError:  # a model that was barely trained may make no breast; the page says so
         seen = None
     return Made(prompt, picture, folder.add(picture), seen, elapsed_s)
@@ -213,7 +224,7 @@ def _make(model: Model, prompt: str, seed: int, steps: int, folder: ImageFolder)
 def _to_paint_on(films: list[Film], made: list[Made]) -> list[tuple[Mammogram, str]]:
     """The least dense real film and the least dense synthetic one: a mass is seen best on fat."""
     film = min(films, key=lambda one: one.seen.percent_density)
-    chosen = [(film.mammogram, f"the real film {film.name}")]
+    chosen = [(assume_spacing(files.read(film.path)), f"the real film {film.name}")]
     density = {one.line["file"]: one.seen.percent_density for one in made if one.seen is not None}
     if density:
         file = min(density, key=lambda name: density[name])
@@ -222,9 +233,9 @@ def _to_paint_on(films: list[Film], made: list[Made]) -> list[tuple[Mammogram, s
 
 
 def _paint(model: Model, source: Mammogram, name: str, seed: int, steps: int, folder: ImageFolder) -> Painted:
-    seen = look(source)
     assert source.spacing_mm is not None
-    place = free_place(source.pixels, seen.breast.mask, seen.muscle, MASS_MM / source.spacing_mm)
+    breast = find_breast(source.pixels)
+    place = free_place(source.pixels, breast.mask, pectoral_mask(source.pixels, breast), MASS_MM / source.spacing_mm)
     began = time.monotonic()
     result = model.inpaint(source, place, LESION_PROMPT, seed=seed, steps=steps)
     elapsed_s = time.monotonic() - began
