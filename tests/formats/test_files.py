@@ -231,7 +231,7 @@ def test_the_first_bytes_decide_not_the_name(
     write_png(generated, tmp_path / "png.dcm")
     assert files.read(tmp_path / "png.dcm").synthetic
     (tmp_path / "x.dcm").write_bytes(b"GIF89a" + b"\0" * 200)
-    with pytest.raises(MameError, match=r"x\.dcm: is not a DICOM, PNG or JPEG file"):
+    with pytest.raises(MameError, match=r"x\.dcm: is not a DICOM, PNG, JPEG or PGM file"):
         files.read(tmp_path / "x.dcm")
     with pytest.raises(MameError, match="directory"):
         files.read(tmp_path)
@@ -337,3 +337,19 @@ def test_manifest(tmp_path: Path) -> None:
     (tmp_path / "manifest.jsonl").write_text('{"a": 1}\n[2]\n')
     with pytest.raises(MameError, match="line 2 is not a JSON object"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pgm", ".dcm"])
+def test_uncleared_the_greys_are_those_of_the_file(
+    breast: NDArray[np.float32], make_dicom: MakeDicom, tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"x{suffix}"
+    if suffix == ".dcm":
+        make_dicom(stored_12_bits(breast), path.name, **WINDOW)
+    else:
+        Image.fromarray(np.rint(20 + 200 * breast).astype(np.uint8)).save(path)
+    cleared, found = files.read(path), files.read_uncleared(path)
+    inside = cleared.pixels > 0
+    np.testing.assert_array_equal(found.pixels[inside], cleared.pixels[inside])
+    assert found.pixels[~inside].max() > 0
+    assert (cleared.laterality, found.spacing_mm) == (Laterality.L, cleared.spacing_mm)

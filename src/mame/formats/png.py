@@ -24,7 +24,7 @@ from mame.mammogram import Mammogram, Stored
 
 MAX_PIXELS = 120_000_000  # more is refused before it is decompressed
 RECORD_CHUNK = "mam-e"
-FORMATS = ("PNG", "JPEG", "MPO")
+FORMATS = ("PNG", "JPEG", "MPO", "PPM")
 # noise does not compress: level 2 costs a third of level 6's time for about 2 % more bytes
 COMPRESS_LEVEL = 2
 
@@ -66,6 +66,25 @@ def read_png(path: str | os.PathLike[str]) -> Mammogram:
     Raises MameError that names the file: not found, not a picture, damaged, too large, no breast found.
     """
     place = Path(path)
+    found, own = _uncleared(place)
+    if own is not None and own.get("air_is_zero") is True:
+        return record.apply(own, found)
+    try:
+        breast = find_breast(found.pixels)
+    except MameError as error:
+        raise MameError(f"{place}: {error}") from error
+    found = found.with_(pixels=clear_air(found.pixels, breast.mask), laterality=breast.laterality)
+    return record.apply(own, found) if own is not None else found
+
+
+def read_png_uncleared(path: str | os.PathLike[str]) -> Mammogram:
+    """The same as :func:`read_png`, for callers that look for the breast themselves: no side, air as it was."""
+    found, own = _uncleared(Path(path))
+    return record.apply(own, found) if own is not None else found
+
+
+def _uncleared(place: Path) -> tuple[Mammogram, dict[str, Any] | None]:
+    """The mammogram with air as it is, and the record that this project wrote into the file."""
     with _opened(place) as image:
         own = record.from_json(_text(image, RECORD_CHUNK)) if image.format == "PNG" else None
         values, kind = _grey_values(image), str(image.format)
@@ -74,16 +93,7 @@ def read_png(path: str | os.PathLike[str]) -> Mammogram:
         bits = _bits_used(values)
     container_bits = values.dtype.itemsize * 8
     stored = Stored(values, _lut(bits, container_bits), 0, container_bits, _presentation(place, kind, values, bits))
-    pixels = greys_of(stored)
-    found = Mammogram(pixels, source=str(place), stored=stored)
-    if own is not None and own.get("air_is_zero") is True:
-        return record.apply(own, found)
-    try:
-        breast = find_breast(pixels)
-    except MameError as error:
-        raise MameError(f"{place}: {error}") from error
-    found = found.with_(pixels=clear_air(pixels, breast.mask), laterality=breast.laterality)
-    return record.apply(own, found) if own is not None else found
+    return Mammogram(greys_of(stored), source=str(place), stored=stored), own
 
 
 def write_mask_png(mask: NDArray[np.bool_], path: str | os.PathLike[str], force: bool = False) -> None:
