@@ -345,7 +345,7 @@ def test_uncleared_the_greys_are_those_of_the_file(
 ) -> None:
     path = tmp_path / f"x{suffix}"
     if suffix == ".dcm":
-        make_dicom(stored_12_bits(breast), path.name, **WINDOW)
+        make_dicom(stored_12_bits(breast) + 100, path.name, **WINDOW)
     else:
         Image.fromarray(np.rint(20 + 200 * breast).astype(np.uint8)).save(path)
     cleared, found = files.read(path), files.read_uncleared(path)

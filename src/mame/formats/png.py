@@ -24,7 +24,8 @@ from mame.mammogram import Mammogram, Stored
 
 MAX_PIXELS = 120_000_000  # more is refused before it is decompressed
 RECORD_CHUNK = "mam-e"
-FORMATS = ("PNG", "JPEG", "MPO", "PPM")
+FORMATS = ("PNG", "JPEG", "MPO", "PPM")  # what a picture that was read can be
+OPENERS = ("PNG", "JPEG", "PPM")  # of Pillow; that for JPEG opens MPO as well
 # noise does not compress: level 2 costs a third of level 6's time for about 2 % more bytes
 COMPRESS_LEVEL = 2
 
@@ -118,7 +119,7 @@ def read_mask_png(path: str | os.PathLike[str]) -> NDArray[np.bool_]:
 def _opened(place: Path) -> Iterator[Image.Image]:
     """The picture in a file; whatever fails inside the block becomes a MameError that names the file."""
     try:
-        with open(place, "rb") as file, Image.open(file, formats=FORMATS) as image:
+        with open(place, "rb") as file, Image.open(file, formats=OPENERS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise MameError(f"{image.height} × {image.width} pixels are more than a mammogram has")
             yield image
