@@ -1,22 +1,25 @@
 """What a trainer learns from: pictures with what is known of them, by number, from a prepared folder or the phantom.
 
-A source is named in one word: a prepared data set's folder, or `phantom:COUNT[:SEED]` for pictures that the simulator
-draws as they are asked for. Example i is the same whenever and wherever it is asked for.
+A source is named in one word: `phantom:COUNT[:SEED]` for pictures that the simulator draws as they are asked for, or
+`composite:COUNT:SEED:FOLDER` for simulated lesions in the mammograms of a folder. Example i is the same whenever and
+wherever it is asked for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mame.dataset.regions import marked_region
 from mame.errors import MameError
 from mame.imaging import phantom
 from mame.imaging.phantom.lesions import MassShape
-from mame.mammogram import Area, Box, Density, Description, LesionKind, View
+from mame.mammogram import Area, Density, Description, LesionKind, View
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class PhantomWindows:
         if rng.random() < self.empty_share:
             picture = drawn.without_lesions().render(grid)
             said = replace(said, lesion=None)
-        region = _region(rng, mask)
+        region = marked_region(rng, mask)
         return Example(f"window-{self.seed}-{index}", picture.mammogram.pixels, said, region, mask)
 
 
@@ -137,20 +140,6 @@ class PhantomWindows:
 def _whole(source: Examples, index: int) -> Example:
     """Neighbouring crops come from one picture: it is drawn once for all of them."""
     return source[index]
-
-
-def _region(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """How a user would mark the lesion: a box most often, else its outline, exact or generous."""
-    box = Box.of_mask(mask)
-    assert box is not None
-    margin = float(rng.uniform(0.02, 0.2)) * max(box.width, box.height)
-    if rng.random() < 0.6:
-        return box.grown(margin).to_mask(mask.shape)
-    y, x = np.mgrid[: mask.shape[0], : mask.shape[1]]
-    cx, cy = box.centre
-    # an ellipse is how people circle things; the exact outline is what a segmentation gives
-    ellipse = ((x - cx) / (box.width / 2 + margin)) ** 2 + ((y - cy) / (box.height / 2 + margin)) ** 2 <= 1.0
-    return np.asarray(ellipse | mask)
 
 
 def open_examples(source: str, kind: str, size: int) -> Examples:
@@ -174,7 +163,17 @@ def open_examples(source: str, kind: str, size: int) -> Examples:
             "crops": Crops(source, (views, windows), count),
         }
         return kinds[kind]
-    raise MameError(f"{source!r} is not a source of examples: write phantom:COUNT[:SEED]")
+    if word == "composite" and kind == "windows":
+        from mame.dataset.composites import CompositeWindows
+
+        try:
+            many, start, folder = rest.split(":", 2)
+            return CompositeWindows(source, Path(folder), int(many), int(start), size)
+        except ValueError:
+            raise MameError(f"{source!r} is no source of composites: write composite:COUNT:SEED:FOLDER") from None
+    raise MameError(
+        f"{source!r} is not a source of {kind}: write phantom:COUNT[:SEED], or composite:COUNT:SEED:FOLDER for windows"
+    )
 
 
 @dataclass(frozen=True)
