@@ -60,6 +60,7 @@ class SpacingOrigin(StrEnum):
     FILE = "file"
     GIVEN = "given"
     ASSUMED = "assumed"
+    MODEL = "model"  # the frame of the model or simulator that made the picture
 
 
 AREA_LIMITS_CM2 = (130.0, 195.0)

@@ -182,6 +182,12 @@ def test_a_wrong_option_is_named(options, told):
         TrainConfig.read(None, **options)
 
 
+def test_a_wrong_data_set_leaves_no_run_behind(tmp_path):
+    with pytest.raises(MameError, match="phantom:COUNT"):
+        train.train(TrainConfig(**{**SMALL, "dataset": "nowhere"}, out=tmp_path / "r"))
+    assert not (tmp_path / "r").exists()
+
+
 def test_a_run_folder_is_not_taken_twice_and_not_resumed_with_other_options(tmp_path):
     config = TrainConfig(**SMALL, out=tmp_path / "r")
     train._open_run(config, resume=False)

@@ -176,7 +176,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 def _names() -> str:
     present = [entry.name for entry in available_models()]
-    return " or ".join(present) if present else "an embedded model (none is in this installation)"
+    return " or ".join(present) if present else "a folder (no model is embedded in this installation)"
 
 
 # -- embedded ---------------------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def _names() -> str:
 def _embedded(name: str) -> Path:
     own, base = WEIGHTS / name, EMBEDDED[name]
     if not (own / INDEX).is_file():
-        raise MameError(f"the embedded model {name!r} is not in this installation; there is {_names()}")
+        raise MameError(f"the embedded model {name!r} is not in this installation; give {_names()}")
     missing = [part for part in PARTS if not (own / part).is_dir()]
     if not missing:
         return own

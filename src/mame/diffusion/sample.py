@@ -19,7 +19,7 @@ from mame import prompt as language
 from mame.diffusion import latent
 from mame.errors import MameError
 from mame.imaging.breast import find_breast
-from mame.mammogram import Description, Laterality, Mammogram, closed
+from mame.mammogram import Description, Laterality, Mammogram, SpacingOrigin, closed
 
 if TYPE_CHECKING:
     from mame.diffusion.model import Model
@@ -217,6 +217,7 @@ def _mammogram(model: Model, grey: NDArray[np.float32], order: Order, index: int
     return Mammogram(
         pixels=np.ascontiguousarray(pixels[:, ::-1]) if side is Laterality.R else pixels,
         spacing_mm=model.card.spacing_mm(model.size),
+        spacing_origin=SpacingOrigin.MODEL,
         laterality=side,
         description=language.parse(order.prompt) or Description(),
         source=model.name,

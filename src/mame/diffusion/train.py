@@ -27,6 +27,7 @@ from mame.diffusion.objectives import Decode, Denoise
 from mame.diffusion.start import save_result, starting_parts
 from mame.errors import MameError
 
+KINDS = {Goal.HEALTHY: "views", Goal.LESION: "windows", Goal.AUTOENCODER: "crops"}  # of examples, by goal
 VALIDATION_SEED = 20_240_329  # never the seed of a run
 
 
@@ -39,8 +40,9 @@ def train(config: TrainConfig, resume: bool = False, announce: Callable[[str], N
 
     Raises MameError for a base that can't be trained so, and what `fit` raises.
     """
-    run = _open_run(config, resume)
+    open_examples(config.dataset, KINDS[config.goal], config.size)  # a wrong name must not leave a run behind
     parts = starting_parts(config)
+    run = _open_run(config, resume)
     fit(config, parts, run, announce)
     return save_result(parts, config)
 
@@ -202,8 +204,7 @@ def _open_run(config: TrainConfig, resume: bool) -> Path:
 
 
 def _open_cache(config: TrainConfig, parts: Any, announce: Callable[[str], None]) -> LatentCache:
-    kind = {Goal.HEALTHY: "views", Goal.LESION: "windows", Goal.AUTOENCODER: "crops"}[config.goal]
-    examples = open_examples(config.dataset, kind, config.size)
+    examples = open_examples(config.dataset, KINDS[config.goal], config.size)
     root = config.cache or config.out / "cache"
     return build_cache(
         examples, parts.autoencoder, root, size=config.size, workers=config.workers, announce=announce,

@@ -21,6 +21,7 @@ from mame.mammogram import (
     Lesion,
     LesionKind,
     Mammogram,
+    SpacingOrigin,
     View,
     area_from_cm2,
 )
@@ -125,7 +126,8 @@ class Phantom:
         )
         lesions = tuple(lesion for shape in self.lesions if (lesion := _lesion(shape, tissue, grid)) is not None)
         record = Mammogram(
-            pixels=pixels, spacing_mm=grid.spacing_mm, laterality=Laterality.L, description=self.description,
+            pixels=pixels, spacing_mm=grid.spacing_mm, spacing_origin=SpacingOrigin.MODEL, laterality=Laterality.L,
+            description=self.description,
             lesions=lesions, source="phantom", provenance={"phantom_seed": list(self.seed)}, synthetic=True,
         )  # fmt: skip
         return Picture(record, _truth(tissue, grid))

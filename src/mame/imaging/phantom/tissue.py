@@ -123,7 +123,7 @@ def _layers(clouds: tuple[Field, ...], envelope: Field, offset: float) -> Field:
 def _ligaments_where_tissue_is(
     anatomy: Anatomy, grid: Grid, inside: Field, inner: Field, clouds: tuple[Field, ...]
 ) -> Field:
-    """As `_ligaments`, without the columns of air beyond the nipple: they are half of a picture, and half of its cost."""
+    """As `_ligaments`, without the columns of air beyond the nipple: half of a picture, and half of its cost."""
     filled = np.flatnonzero((inside > 0).any(axis=0))
     width = min(grid.shape[1], int(filled[-1]) + 3) if filled.size else grid.shape[1]
     part = Grid(grid.x0_mm, grid.y0_mm, grid.spacing_mm, (grid.shape[0], width))
