@@ -72,7 +72,7 @@ class Framed:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A breast found at the reduced size. small: h×w greys, `factor` source pixels each; shape: (H, W) of the source."""
+    """A breast found at the reduced size. small: h×w greys, `factor` source pixels each. shape: the source's."""
 
     small: NDArray[np.float32]
     breast: Breast

@@ -33,8 +33,13 @@ class PreparedSet:
 
     def rows(self, split: Split | str) -> list[Row]:
         """The rows of one side, in the file's order; none where the side has no images."""
+        return list(self.iterate(split))
+
+    def iterate(self, split: Split | str) -> Iterator[Row]:
+        """The same rows, one at a time."""
         path = self.folder / Split(split) / METADATA
-        return list(read_rows(path)) if path.is_file() else []
+        if path.is_file():
+            yield from read_rows(path)
 
     @cached_property
     def windows(self) -> list[WindowRow]:
@@ -68,7 +73,7 @@ class PreparedSet:
 
     def mammograms(self, split: Split | str) -> Iterator[tuple[Row, Mammogram]]:
         """Rows and pictures of one side, one at a time."""
-        for row in self.rows(split):
+        for row in self.iterate(split):
             yield row, self.mammogram(split, row)
 
 
