@@ -27,6 +27,7 @@ WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 PERCENTILES = (0.1, 99.9)  # where a file says neither window nor LUT: what becomes black and white
 BREAST_PERCENTILE = 99.8  # of the breast's own values: white, once the breast is found
 MAX_LUT_ENTRIES = 65536
+COUNTED_PIXELS = 1_000_000  # enough for a percentile: more would only take time
 
 
 def stored_of(dataset: Dataset, pixels: NDArray[np.integer[Any]]) -> Stored:
@@ -181,8 +182,9 @@ def _window_between(low: int, high: int, presentation: dict[str, Any]) -> dict[s
 def _percentiles(pixels: NDArray[np.integer[Any]], percents: Sequence[float], padding: Range | None) -> list[int]:
     """The stored values below which so many percent of the pixels lie, padding apart.
 
-    By counting, which takes a tenth of np.percentile's time at 12 million pixels.
+    By counting, which takes a tenth of np.percentile's time, and of a large picture in some rows only.
     """
+    pixels = pixels[:: max(1, pixels.size // COUNTED_PIXELS)]
     lowest = int(pixels.min())
     shifted = pixels.ravel() if lowest == 0 and pixels.dtype.kind == "u" else pixels.ravel().astype(np.int32) - lowest
     counts = np.bincount(shifted)

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +42,7 @@ from mame.mammogram import Description, Laterality, Mammogram, Stored
 T = TypeVar("T")
 
 PREAMBLE_BYTES = 128
+COARSE_SIDE = 1024
 # pydicom's own choice is Pillow, which can't do 12 bits, and a Python loop for RLE (0.24 s instead of 0.10 s a film)
 _PLUGINS = {RLELossless: "pylibjpeg"} | dict.fromkeys([*JPEGTransferSyntaxes, *JPEG2000TransferSyntaxes], "pylibjpeg")
 _END_OF_IMAGE = b"\xff\xd9"
@@ -89,6 +91,11 @@ def _uncleared(place: Path) -> tuple[Mammogram, Header, dict[str, Any] | None]:
         return header, stored, _own_record(dataset), Description(vendor=header.vendor, view=header.view)
 
     header, stored, own, description = _in_file(place, interpreted)
+    if stored.presentation.get("WindowOrigin") == "percentiles":
+        step = max(1, max(stored.values.shape) // COARSE_SIDE)  # a window needs no detail
+        coarse = replace(stored, values=stored.values[::step, ::step])
+        fitted = windowed_on_breast(coarse, _breast(_greys(coarse), place).mask)
+        stored = replace(fitted, values=stored.values)
     found = Mammogram(
         _greys(stored),
         header.spacing_mm,
@@ -98,10 +105,6 @@ def _uncleared(place: Path) -> tuple[Mammogram, Header, dict[str, Any] | None]:
         source=str(place),
         stored=stored,
     )
-    if stored.presentation.get("WindowOrigin") == "percentiles":
-        breast = _breast(found.pixels, place)
-        fitted = windowed_on_breast(stored, breast.mask)
-        found = found.with_(pixels=_greys(fitted), stored=fitted)
     return found, header, own
 
 
