@@ -1,8 +1,8 @@
 """What a trainer learns from: pictures with what is known of them, by number, from a prepared folder or the phantom.
 
-A source is named in one word: `phantom:COUNT[:SEED]` for pictures that the simulator draws as they are asked for, or
-`composite:COUNT:SEED:FOLDER` for simulated lesions in the mammograms of a folder. Example i is the same whenever and
-wherever it is asked for.
+A source is named in one word: a prepared folder, `phantom:COUNT[:SEED]` for pictures that the simulator draws as they
+are asked for, or `composite:COUNT:SEED:FOLDER` for simulated lesions in the mammograms of a folder. Example i is the same
+whenever and wherever it is asked for.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from mame.mammogram import Area, Density, Description, LesionKind, View
 class Example:
     """One picture to learn from. pixels: float32 size×size in [0, 1], chest wall at the left edge in whole views.
 
-    region: bool size×size, where a lesion model is to paint (None for whole healthy views); loss_weight: how much the
-    region counts in a healthy model's loss (0 hides a lesion from it).
+    region: bool size×size, where a lesion model is to paint (None for whole healthy views); lesion: bool size×size, the
+    lesion itself, or where one could have been.
     """
 
     id: str
@@ -171,8 +171,13 @@ def open_examples(source: str, kind: str, size: int) -> Examples:
             return CompositeWindows(source, Path(folder), int(many), int(start), size)
         except ValueError:
             raise MameError(f"{source!r} is no source of composites: write composite:COUNT:SEED:FOLDER") from None
+    if Path(source).is_dir():
+        from mame.dataset.prepared import open_prepared
+
+        return open_prepared(source, kind, size)
     raise MameError(
-        f"{source!r} is not a source of {kind}: write phantom:COUNT[:SEED], or composite:COUNT:SEED:FOLDER for windows"
+        f"{source!r} is no source of {kind}: name a prepared folder, or write phantom:COUNT[:SEED], or "
+        "composite:COUNT:SEED:FOLDER for windows"
     )
 
 

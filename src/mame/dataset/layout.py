@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -34,6 +35,7 @@ FAILURES = "failures.csv"
 CARD = "index.html"
 MASKS = "masks"
 WINDOWS = "windows"
+_NAME = re.compile(r"(masks/)?[A-Za-z0-9_-][A-Za-z0-9._-]*\.png")
 UNFINISHED = ".unfinished"  # what a run keeps until it is done
 
 T = TypeVar("T")
@@ -151,26 +153,28 @@ class Row:
         except (ValueError, TypeError, AttributeError) as error:
             raise MameError(f"not a line of {METADATA}: {error}") from None
 
-    @property
-    def said_density(self) -> Density | None:
-        """The set's label, else what was measured."""
-        word = self.density or self.density_measured
-        return Density(word) if word else None
+    def __post_init__(self) -> None:
+        for name in (self.file_name, self.mask_file_name, *(lesion.mask for lesion in self.lesions)):
+            check_name(name)
 
     @property
     def known(self) -> dict[str, Any]:
         """vendor, view, density (label before measured) and area as members of the vocabulary, None where unknown."""
-        return {
-            "vendor": self.vendor or None,
-            "view": View(self.view) if self.view else None,
-            "density": self.said_density,
-            "area": Area(self.area) if self.area else None,
-        }
+        return _known(self.vendor, self.view, self.density or self.density_measured, self.area)
 
     @property
     def side(self) -> Laterality | None:
         """The breast's side, where it is known."""
         return Laterality(self.laterality) if self.laterality else None
+
+
+def _known(vendor: str, view: str, density: str, area: str) -> dict[str, Any]:
+    return {
+        "vendor": vendor or None,
+        "view": View(view) if view else None,
+        "density": Density(density) if density else None,
+        "area": Area(area) if area else None,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,7 @@ class WindowRow:
     file_name: str
     mask_file_name: str
     text: str
+    caption: str
     split: str
     view_of: str
     patient: str
@@ -201,6 +206,10 @@ class WindowRow:
     sha256: str
     mask_sha256: str
     frame: Frame
+
+    def __post_init__(self) -> None:
+        for name in (self.file_name, self.mask_file_name):
+            check_name(name)
 
     def to_json(self) -> dict[str, Any]:
         """In values JSON can hold, every one of the same type in every row."""
@@ -219,6 +228,17 @@ class WindowRow:
             raise MameError(f"the field {error} is missing") from None
         except (ValueError, TypeError, AttributeError) as error:
             raise MameError(f"not a line of {WINDOWS}/{METADATA}: {error}") from None
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """vendor, view, density and area as members of the vocabulary, None where unknown."""
+        return _known(self.vendor, self.view, self.density, self.area)
+
+
+def check_name(name: str) -> None:
+    """Raises MameError where the name of a file in a set leads out of its folder."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise MameError(f"{name!r} is not the name of a file in a prepared set")
 
 
 def frame_to_json(frame: Frame) -> dict[str, Any]:

@@ -7,7 +7,6 @@ order of the source, whatever the order of the work.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -21,6 +20,7 @@ from typing import Any
 
 from mame.cluster import map_items
 from mame.dataset.card import write_card
+from mame.dataset.counts import Counts, Note, write_notes
 from mame.dataset.layout import (
     CARD,
     DATASET,
@@ -47,15 +47,6 @@ from mame.formats.record import plain
 JOURNAL = "journal.jsonl"
 ORDER = "order.json"
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something of the source that did not become an image. what: image, lesion, row, …"""
-
-    subject: str
-    what: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +136,7 @@ def _is_done(folder: Path, order: dict[str, Any], force: bool) -> bool:
     if before is not None and not force:
         raise MameError(f"{folder}: {_difference(before, order)}; choose another folder, or use --force (force=True)")
     if force:
-        _clear(folder)
+        clear_set(folder)
     return False
 
 
@@ -166,7 +157,8 @@ def _shown(value: Any) -> str:
     return "none" if value in (None, [], "", False) else str(value)
 
 
-def _clear(folder: Path) -> None:
+def clear_set(folder: Path) -> None:
+    """Takes a prepared set out of a folder; what else is there stays."""
     for name in (DATASET, FAILURES, CARD):  # first, so that what is left is never taken for a finished set
         (folder / name).unlink(missing_ok=True)
     for part in (UNFINISHED, *Split, WINDOWS):
@@ -248,7 +240,7 @@ def _finish(
     """Writes the metadata, what was left out and the card, and takes the journal away."""
     repeated = _duplicates(plan, journal)
     found = list(notes)
-    counts = _Counts()
+    counts = Counts()
     for index, said in journal.entries():
         planned = plan[index]
         if "failed" in said:
@@ -265,10 +257,10 @@ def _finish(
     if not counts.images:
         reason = next((note.reason for note in found if note.what == "image"), "")
         raise MameError(f"{folder}: none of {len(plan)} images could be prepared; the first: {reason}")
-    hashes = _write_metadata(folder, plan, journal, repeated)
-    _write_failures(folder / FAILURES, found)
+    _write_metadata(folder, plan, journal, repeated)
+    write_notes(folder / FAILURES, found)
     _tidy(folder)
-    write_json(folder / DATASET, _dataset(plan, order, about, notes, counts, hashes))
+    write_json(folder / DATASET, _dataset(plan, order, about, notes, counts, file_hashes(folder)))
     write_card(folder)
     shutil.rmtree(folder / UNFINISHED)
 
@@ -300,49 +292,8 @@ def _remove(folder: Path, split: Split, said: dict[str, Any]) -> None:
         file.unlink(missing_ok=True)
 
 
-@dataclass
-class _Counts:
-    """What the rows add up to."""
-
-    failed: int = 0
-    duplicates: int = 0
-    images: int = 0
-    lesions: int = 0
-    lesions_dropped: int = 0
-    conflicts: int = 0
-    splits: Counter[str] = field(default_factory=Counter)
-    patients: dict[str, set[str]] = field(default_factory=dict)
-    words: dict[str, Counter[str]] = field(default_factory=dict)
-
-    def add(self, split: Split, row: dict[str, Any]) -> None:
-        """Counts one row."""
-        self.images += 1
-        self.splits[split] += 1
-        self.lesions += len(row["lesions"])
-        self.lesions_dropped += len(row["dropped"].split("; ")) if row["dropped"] else 0
-        self.conflicts += bool(row["conflicts"])
-        self.patients.setdefault(split, set()).add(row["patient"])
-        for word in ("vendor", "view", "laterality", "density", "density_measured", "area", "spacing_origin"):
-            self.words.setdefault(word, Counter())[row[word] or "unknown"] += 1
-        for lesion in row["lesions"]:
-            self.words.setdefault("lesion", Counter())[lesion["kind"]] += 1
-
-    def to_json(self) -> dict[str, Any]:
-        """In values JSON can hold, the most frequent first."""
-        return {
-            "images": self.images,
-            "images_by_split": {split: self.splits[split] for split in Split if self.splits[split]},
-            "patients": {split: len(self.patients[split]) for split in Split if split in self.patients},
-            "lesions": self.lesions,
-            "images_failed": self.failed,
-            "images_duplicate": self.duplicates,
-            "lesions_dropped": self.lesions_dropped,
-            "images_with_conflicts": self.conflicts,
-        } | {word: dict(sorted(counter.items())) for word, counter in sorted(self.words.items())}
-
-
-def _write_metadata(folder: Path, plan: Plan, journal: _Journal, repeated: dict[int, int]) -> dict[str, str]:
-    """Writes every metadata.jsonl; returns path -> SHA-256."""
+def _write_metadata(folder: Path, plan: Plan, journal: _Journal, repeated: dict[int, int]) -> None:
+    """Writes every metadata.jsonl, and takes away the folders of sides without an image."""
     kept = {split: False for split in Split}
     any_window = False
     for index, said in journal.entries():
@@ -360,27 +311,21 @@ def _write_metadata(folder: Path, plan: Plan, journal: _Journal, repeated: dict[
             if "failed" not in said and index not in repeated:
                 yield from (json_line(window) for window in said["windows"])
 
-    written: list[str] = []
     for split in Split:
         if kept[split]:
             write_lines(folder / split / METADATA, rows(split))
-            written.append(f"{split}/{METADATA}")
         else:
             shutil.rmtree(folder / split, ignore_errors=True)
     if any_window:
         write_lines(folder / WINDOWS / METADATA, windows())
-        written.append(f"{WINDOWS}/{METADATA}")
     else:
         shutil.rmtree(folder / WINDOWS, ignore_errors=True)
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in written}
 
 
-def _write_failures(path: Path, notes: Sequence[Note]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["subject", "what", "reason"])
-    writer.writerows([note.subject, note.what, note.reason] for note in notes)
-    write_lines(path, text.getvalue().splitlines())
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every metadata.jsonl of a set."""
+    names = [f"{part}/{METADATA}" for part in (*Split, WINDOWS) if (folder / part / METADATA).is_file()]
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 
 def _dataset(
@@ -388,7 +333,7 @@ def _dataset(
     order: dict[str, Any],
     about: About,
     notes: Sequence[Note],
-    counts: _Counts,
+    counts: Counts,
     hashes: dict[str, str],
 ) -> dict[str, Any]:
     return {

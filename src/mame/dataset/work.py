@@ -101,7 +101,7 @@ class Work:
         result = Result([], [], {})
         row = self._row(planned, read, frame, known, lesions, dropped, conflicts, result)
         taken = take(read.pixels, seen, frame)
-        row["sha256"] = _hash(pixels_to_uint16(taken).astype("<u2"))
+        row["sha256"] = array_hash(pixels_to_uint16(taken).astype("<u2"))
         words = self._words(known, [lesion.placed.found.kind for lesion in lesions])
         row["text"] = caption(words)
         marks = tuple(Lesion(lesion.placed.found.kind, lesion.box) for lesion in lesions)
@@ -112,7 +112,7 @@ class Work:
         result.said = {
             "row": Row(**row).to_json(),
             "windows": [window.to_json() for window in windows],
-            "same": _hash(read.stored.values if read.stored is not None else read.pixels),
+            "same": array_hash(read.stored.values if read.stored is not None else read.pixels),
             "dropped": dropped,
         }
         return result
@@ -171,7 +171,7 @@ class Work:
             "spacing_origin": str(read.spacing_origin),
             "dropped": "; ".join(dropped),
             "conflicts": "; ".join(conflicts),
-            "mask_sha256": _hash(together.astype(np.uint8) * 255),
+            "mask_sha256": array_hash(together.astype(np.uint8) * 255),
             "frame": frame,
             "lesions": tuple(rows),
         }
@@ -260,6 +260,7 @@ class Work:
             file_name=f"{name}.png",
             mask_file_name=f"{MASKS}/{name}.png",
             text=caption(words),
+            caption=",".join(self.options.caption),
             split=str(planned.split),
             view_of=planned.name,
             patient=self.pseudonyms.name("patient", self.options.source, planned.item.patient),
@@ -273,8 +274,8 @@ class Work:
             field_mm=field_mm,
             spacing_mm=frame.spacing_mm(spacing_mm),
             spacing_origin=str(read.spacing_origin),
-            sha256=_hash(pixels_to_uint16(pixels).astype("<u2")),
-            mask_sha256=_hash(mask.astype(np.uint8) * 255),
+            sha256=array_hash(pixels_to_uint16(pixels).astype("<u2")),
+            mask_sha256=array_hash(mask.astype(np.uint8) * 255),
             frame=frame,
         )
 
@@ -323,7 +324,7 @@ def _lesions(item: Item, frame: Frame, shape: tuple[int, int]) -> tuple[list[Fra
     return framed, dropped
 
 
-def _hash(values: NDArray[Any]) -> str:
+def array_hash(values: NDArray[Any]) -> str:
     """SHA-256 of an array's shape and bytes."""
     digest = hashlib.sha256(f"{values.shape}".encode())
     digest.update(np.ascontiguousarray(values).data)
