@@ -1,8 +1,8 @@
 """What a trainer learns from: pictures with what is known of them, by number, from a prepared folder or the phantom.
 
 A source is named in one word: a prepared folder, `phantom:COUNT[:SEED]` for pictures that the simulator draws as they
-are asked for, or `composite:COUNT:SEED:FOLDER` for simulated lesions in the mammograms of a folder. Example i is the same
-whenever and wherever it is asked for.
+are asked for, or `composite:COUNT:SEED:FOLDER` for simulated lesions in the mammograms of a folder. Example i is the
+same whenever and wherever it is asked for.
 """
 
 from __future__ import annotations
