@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     options = parser.parse_args()
     healthy = load_parts(options.runs / "healthy-512" / "model")
-    lesion = load_parts(options.runs / "lesion" / "model")
+    lesion = load_parts(options.runs / "lesion-real" / "model")
     healthy.autoencoder = load_parts(options.runs / "decoder" / "model").autoencoder
     card = ModelCard(frame=Framing.FIELD, field_mm=256.0, companion="mini-lesion", vendors=VENDORS)
     put(healthy, options.weights / "mini", card)
