@@ -8,6 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mame.dataset.export import export
+    from mame.dataset.fuse import fuse
+    from mame.dataset.gather import prepare
+    from mame.dataset.read import PreparedSet, open_set
+    from mame.dataset.verify import verify
     from mame.diffusion.config import Goal, TrainConfig
     from mame.diffusion.folders import ModelCard, ModelEntry, available_models, model_folder
     from mame.diffusion.model import Model, load_model, save_model
@@ -33,6 +38,11 @@ if TYPE_CHECKING:
     from mame.synthesis.phantoms import phantom
 
 _HOMES = {
+    "mame.dataset.export": ("export",),
+    "mame.dataset.fuse": ("fuse",),
+    "mame.dataset.gather": ("prepare",),
+    "mame.dataset.read": ("PreparedSet", "open_set"),
+    "mame.dataset.verify": ("verify",),
     "mame.diffusion.config": ("Goal", "TrainConfig"),
     "mame.diffusion.folders": ("ModelCard", "ModelEntry", "available_models", "model_folder"),
     "mame.diffusion.model": ("Model", "load_model", "save_model"),
@@ -73,22 +83,28 @@ __all__ = [
     "Model",
     "ModelCard",
     "ModelEntry",
+    "PreparedSet",
     "SpacingOrigin",
     "TrainConfig",
     "View",
     "__version__",
     "available_models",
     "demo",
+    "export",
+    "fuse",
     "generate",
     "inpaint",
     "load_model",
     "model_folder",
     "models",
+    "open_set",
     "phantom",
+    "prepare",
     "read",
     "read_manifest",
     "save_model",
     "train",
+    "verify",
     "write",
     "write_folder",
 ]

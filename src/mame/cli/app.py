@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from mame.cli import demo, inpaint, models, phantom, train
+from mame.cli import datasets, demo, inpaint, models, phantom, train
 from mame.cli import generate as generating
 from mame.errors import MameError
 
@@ -62,6 +62,10 @@ app.command("demo")(demo.demo)
 app.command("generate")(generating.generate)
 app.command("inpaint")(inpaint.inpaint)
 app.command("phantom")(phantom.phantom)
+app.command("prepare")(datasets.prepare)
+app.command("fuse")(datasets.fuse)
+app.command("verify")(datasets.verify)
+app.command("export")(datasets.export)
 app.command("train")(train.train)
 app.command("models")(models.models)
 
