@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,7 @@ R = TypeVar("R")
 LOCAL_RAY = "local"
 AHEAD = 2  # items handed out for every worker: one at work, one waiting
 PARENT_CHECK_S = 1.0
+CONNECT_S = 10.0
 RAY_RETRIES = 3  # of an item whose node or process was lost
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -156,6 +158,7 @@ def _connected(address: str) -> tuple[Any, bool]:
         raise MameError("--ray needs the package ray: pip install 'mam-e[cluster]'") from None
     if ray.is_initialized():
         return ray, False
+    _check_reachable(address)
     try:
         ray.init(
             address=None if address == LOCAL_RAY else address,
@@ -163,10 +166,21 @@ def _connected(address: str) -> tuple[Any, bool]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except Exception as error:  # what it raises for a cluster that isn't there has no common base
+    except (Exception, SystemExit) as error:  # what it raises for a cluster that isn't there has no common base
         reason = " ".join(str(error).split())[:160]
         raise MameError(f"Ray cluster {address!r} can't be reached: {reason or type(error).__name__}") from None
     return ray, True
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for five minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise MameError(f"Ray cluster {address!r} can't be reached: {error}") from None
 
 
 def _ray_drained(ray: Any, work: Callable[[T], R], waiting: Iterator[tuple[int, T]]) -> Iterator[Outcome[R]]:
