@@ -215,6 +215,15 @@ def _carried(placed: Placed, frame: Frame) -> NDArray[np.bool_]:
 # -- windows --------------------------------------------------------------------------------------------------------
 
 
+def fits_window(box: Box, seen: Seen) -> bool:
+    """Whether a window around a lesion (source pixels) would be a detail, not the whole breast and its air."""
+    extent = Box.of_mask(seen.breast.mask)
+    if extent is None:
+        return False
+    longest = max(extent.width, extent.height) * seen.factor
+    return WINDOW_FACTORS[0] * max(box.width, box.height) <= longest
+
+
 def window_around(box: Box, seen: Seen, spacing_mm: float, size: int, rng: np.random.Generator) -> Frame:
     """A square window around a lesion's box (source pixels), as wide and as far off its middle as chance has it."""
     factor = float(rng.uniform(*WINDOW_FACTORS))

@@ -68,9 +68,9 @@ def own_split(word: str | None) -> Split | None:
 def assign(patients: Mapping[str, PatientFacts], shares: Shares, seed: int) -> dict[str, Split]:
     """The side of every patient.
 
-    Patients with a side of the set's own keep it; where the set has no validation side, it is drawn from its training
-    side, in the proportion of the shares. The others are drawn by the shares, those with and those without a lesion
-    apart, so that every side gets its part of both.
+    Patients with a side of the set's own keep it; where the set has a test side and no validation side, that is drawn
+    from its training side, in the proportion of the shares. The others are drawn by the shares, those with and those
+    without a lesion apart, so that every side gets its part of both.
     """
     sides: dict[str, Split] = {}
     drawn: list[str] = []
@@ -80,7 +80,7 @@ def assign(patients: Mapping[str, PatientFacts], shares: Shares, seed: int) -> d
             drawn.append(patient)
         else:
             sides[patient] = own
-    if sides and Split.VALIDATION not in sides.values():
+    if Split.TEST in sides.values() and Split.VALIDATION not in sides.values():
         training = [patient for patient, side in sides.items() if side is Split.TRAIN]
         part = shares.validation / (shares.train + shares.validation)
         sides |= _draw(training, patients, Shares(1 - part, part, 0.0), seed)

@@ -21,6 +21,7 @@ from mame.dataset.picture import (
     Seen,
     carry,
     empty_box,
+    fits_window,
     frame_of,
     look,
     measure,
@@ -218,6 +219,8 @@ class Work:
         rows: list[WindowRow] = []
         boxes = [lesion.box for lesion in lesions]
         for number, lesion in enumerate(lesions):
+            if not fits_window(lesion.box, seen):
+                continue
             for copy in range(self.options.windows):
                 rng = np.random.default_rng([self.options.seed, *_seed(planned.name), number, copy])
                 aim: Placed | Box = lesion

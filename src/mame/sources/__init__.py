@@ -12,6 +12,7 @@ from mame.errors import MameError
 from mame.sources.record import Source
 
 SOURCES = {
+    "cdd-cesm": "mame.sources.cdd_cesm",
     "dicom": "mame.sources.dicom",
     "phantom": "mame.sources.phantom",
 }
