@@ -16,7 +16,7 @@ from mame.mammogram import Box
 from .conftest import Run
 
 CC = "a siemens mammogram in CC view"
-COMMANDS = ("demo", "generate", "inpaint", "phantom", "train", "models")
+COMMANDS = ("demo", "generate", "inpaint", "phantom", "prepare", "fuse", "verify", "export", "train", "models")
 
 
 def test_help_names_every_command(run: Run) -> None:
