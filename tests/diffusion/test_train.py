@@ -199,7 +199,7 @@ def test_a_run_folder_is_not_taken_twice_and_not_resumed_with_other_options(tmp_
 
 
 def test_an_unprepared_source_is_refused(tmp_path):
-    with pytest.raises(MameError, match="phantom:COUNT"):
+    with pytest.raises(MameError, match="not a prepared data set"):
         open_examples(str(tmp_path), "views", 64)
     with pytest.raises(MameError, match="phantom:COUNT"):
         open_examples("phantom:many", "views", 64)
