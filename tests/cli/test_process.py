@@ -65,19 +65,31 @@ def test_a_reader_that_leaves_early_is_no_mistake() -> None:
         assert b"Traceback" not in process.stderr.read()
 
 
+def _heed_ctrl_c() -> None:
+    """Shells start background jobs with SIGINT ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_on_the_way(tmp_path: Path, folders: Folders, number: signal.Signals, code: int) -> None:
     out = tmp_path / "out"
     asked = ["generate", CC, "--model", str(folders.healthy), "--count", "5000", "--steps", "4", "--out", str(out)]
     with subprocess.Popen(
-        [*MAME, *asked], stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        [*MAME, *asked],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=_heed_ctrl_c,
     ) as process:
-        deadline = time.monotonic() + 120
-        while not (out / "0001.png").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        try:
+            deadline = time.monotonic() + 120
+            while not (out / "0001.png").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(number)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()  # one that doesn't heed the signal must not outlive the test
     assert process.returncode == code
     assert said == ("mam-e: stopped; what was finished is kept\n" if code == 130 else "")
     lines = read_manifest(out)
