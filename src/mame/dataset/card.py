@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +81,10 @@ def _count(counts: dict[str, Counter[str]], split: Split, row: Row) -> None:
 def _bars(counter: Counter[str]) -> list[dict[str, Any]]:
     most = max(counter.values())
     ordered = sorted(counter.items(), key=lambda pair: (-pair[1], pair[0]))[:20]
-    return [{"word": word, "count": count, "percent": round(100 * count / most, 1)} for word, count in ordered]
+    return [
+        {"word": textwrap.shorten(word, 80, placeholder=" …"), "count": count, "percent": round(100 * count / most, 1)}
+        for word, count in ordered
+    ]
 
 
 def _thumb(pixels: NDArray[np.float32], row: Row) -> str:
