@@ -24,7 +24,7 @@ from mame.imaging.phantom.grid import Grid
 from mame.imaging.phantom.lesions import Cluster, MassShape, draw_cluster, draw_mass
 from mame.mammogram import Description, LesionKind
 
-VERSION = 1
+VERSION = 2
 ASSUMED_SPACING_MM = 0.1  # of files that don't say: windows are cut by the lesion's size, so little hangs on it
 RADIUS_MM = (3.5, 11.0)
 CLUSTER_SIDE_MM = (12.0, 26.0)
@@ -68,7 +68,8 @@ class CompositeWindows:
         mass = rng.random() < self.mass_share
         reach_mm = float(rng.uniform(*RADIUS_MM)) if mass else 4.0
         side_mm = 2.0 * reach_mm * float(rng.uniform(2.4, 4.0)) if mass else float(rng.uniform(*CLUSTER_SIDE_MM))
-        y, x = _place(rng, depth, reach_mm / spacing_mm)
+        # some lie just under the skin, so that a window with air in it is nothing new
+        y, x = _place(rng, depth, reach_mm * float(rng.uniform(0.4, 1.0)) / spacing_mm)
         tissue, inside = _window(pixels, depth > 0, x, y, side_mm / spacing_mm, self.size)
         tissue = _toned(rng, tissue, inside)
         aim = rng.normal(0.0, 0.06 * side_mm, 2)
@@ -166,7 +167,8 @@ def _window(
 
 
 def _toned(rng: np.random.Generator, tissue: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Another machine's contrast: a power, then black and white points, from a digital image's to a flat film's."""
-    low, high = float(rng.uniform(0.0, 0.35)), float(rng.uniform(0.7, 1.0))
+    """Another machine's contrast: a power, then black and white points: digital images to flat, nearly white film."""
+    low = 0.6 * float(rng.random()) ** 1.5
+    high = low + (1.0 - low) * float(rng.uniform(0.5, 1.0))
     toned = low + (high - low) * np.clip(tissue, 0.0, 1.0) ** float(rng.uniform(0.6, 1.6))
     return np.where(inside, toned, 0.0).astype(np.float32)
