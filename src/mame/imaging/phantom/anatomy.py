@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mame.imaging.phantom import noise
+from mame.imaging.phantom.compartments import Compartments, draw_compartments
 from mame.imaging.phantom.curves import Tube, wander
 from mame.imaging.phantom.grid import Field, Grid
 from mame.imaging.phantom.shape import Outline
@@ -26,6 +27,9 @@ ENVELOPE = {Density.A: 0.44, Density.B: 0.48, Density.C: 0.54, Density.D: 0.62}
 
 AREA_CM2 = {Area.SMALL: (62.0, 122.0), Area.MEDIUM: (137.0, 188.0), Area.BIG: (203.0, 268.0)}
 """Projected areas drawn for each class: inside the class's limits, which are those of the vocabulary."""
+
+COMPARTMENTS_MM = ((28.0, 11.0), (17.0, 8.0), (10.0, 5.0), (6.0, 6.0))
+"""Compartments between ligaments, towards the nipple and across, for a middling breast."""
 
 MEAN_AREA_CM2 = {Density.A: 239.0, Density.B: 156.0, Density.C: 119.0, Density.D: 96.0}
 
@@ -67,13 +71,14 @@ class Anatomy:
     pectoral: Pectoral | None
     skin_mm: float
     clouds: tuple[Field, Field, Field]
-    sheets: tuple[Field, ...]
+    compartments: tuple[Compartments, ...]
+    origins_mm: tuple[tuple[float, float], ...]
+    bends: tuple[Field, Field]
     sway: Field
     fades: Field
     fine_tile: Field
     vessels: tuple[Tube, ...]
     ducts: tuple[Tube, ...]
-    lobes: float
     reticular: float
 
 
@@ -89,10 +94,11 @@ def draw_anatomy(rng: np.random.Generator, view: View, density: Density, area: A
     compressed = COMPRESSED_MM[density] * rng.uniform(0.88, 1.12) * (area_cm2 / MEAN_AREA_CM2[density]) ** 0.15
     clouds = noise.pair(rng, noise.power_law(1.75, 70.0, float(rng.choice([1.0, 0.8, 0.65]))))
     layers = (*clouds, np.ascontiguousarray(np.roll(clouds[0], (181, 97), axis=(0, 1))[::-1]))
-    wave = float(rng.choice([6.0, 7.0, 8.0]))
-    first, second = noise.pair(rng, noise.band(wave * 1.6, 0.25))
-    third, fourth = noise.pair(rng, noise.band(wave * 0.9, 0.3))
+    size = float(rng.uniform(0.75, 1.3))
+    compartments = tuple(draw_compartments(rng, (long * size, wide * size)) for long, wide in COMPARTMENTS_MM)
     sway, fades = noise.pair(rng, noise.band(60.0))
+    bends = noise.pair(rng, noise.band(16.0))
+    origins = tuple((float(rng.uniform(10.0, 60.0)), float(rng.normal(0.0, 18.0))) for _ in compartments)
     tile = _fine_tile(rng) if fine else np.zeros((1, 1), dtype=np.float32)
     return Anatomy(
         view=view, density=density, area_cm2=area_cm2, compressed_mm=float(compressed),
@@ -103,9 +109,10 @@ def draw_anatomy(rng: np.random.Generator, view: View, density: Density, area: A
             float(nipple[1]) * 0.6 - outline.half_mm * rng.uniform(0.0, 0.16),
         ),
         outline=outline, pectoral=pectoral, skin_mm=float(rng.uniform(0.9, 1.7)),
-        clouds=layers, sheets=(first, second, third, fourth), sway=sway, fades=fades, fine_tile=tile,
+        clouds=layers, compartments=compartments, origins_mm=origins, bends=bends, sway=sway, fades=fades,
+        fine_tile=tile,
         vessels=tuple(_draw_vessels(rng, outline)), ducts=tuple(_draw_ducts(rng, outline)),
-        lobes=float(rng.uniform(0.25, 0.9)), reticular=float(rng.uniform(0.5, 1.2)),
+        reticular=float(rng.uniform(0.5, 1.2)),
     )  # fmt: skip
 
 
@@ -115,7 +122,7 @@ def _fine_tile(rng: np.random.Generator) -> Field:
 
 
 def _draw_outline(rng: np.random.Generator, view: View, area_cm2: float) -> Outline:
-    aspect = 0.68 + 0.28 * np.clip((area_cm2 - 60) / 200, 0, 1) + rng.normal(0.0, 0.05)
+    aspect = 0.74 + 0.26 * np.clip((area_cm2 - 60) / 200, 0, 1) + rng.normal(0.0, 0.1)
     half = 100.0
     wobble = tuple((k, float(rng.normal(0, 0.022 / k)), float(rng.uniform(0, 2 * np.pi))) for k in (2, 3, 4))
     tail = None
@@ -123,9 +130,9 @@ def _draw_outline(rng: np.random.Generator, view: View, area_cm2: float) -> Outl
         top = -half * rng.uniform(1.1, 1.5)
         tail = (half * rng.uniform(0.45, 0.85), top, half * rng.uniform(0.3, 0.9))
     return Outline(
-        view=view, depth_mm=float(half * aspect), half_mm=half, roundness=float(rng.uniform(1.9, 2.3)), wobble=wobble,
+        view=view, depth_mm=float(half * aspect), half_mm=half, roundness=float(rng.uniform(1.65, 2.25)), wobble=wobble,
         tail=tail, nipple_angle=float(rng.normal(0.05 if view is View.MLO else 0.0, 0.1)),
-        nipple_radius_mm=float(rng.uniform(2.5, 4.8)),
+        nipple_radius_mm=float(rng.uniform(4.0, 6.5)),
     )  # fmt: skip
 
 
@@ -142,17 +149,17 @@ def _draw_pectoral(rng: np.random.Generator, outline: Outline) -> Pectoral:
     width = outline.tail[0] * rng.uniform(0.5, 0.85)
     angle = np.deg2rad(rng.uniform(16.0, 34.0))
     low = min(top + width / np.tan(angle), 0.45 * outline.half_mm)
-    return Pectoral(float(width), float(top), float(low), float(rng.normal(2.0, 3.0)), float(rng.uniform(0.26, 0.44)))
+    return Pectoral(float(width), float(top), float(low), float(rng.normal(2.0, 3.0)), float(rng.uniform(0.32, 0.62)))
 
 
 def _draw_vessels(rng: np.random.Generator, outline: Outline) -> list[Tube]:
     tubes = []
-    for _ in range(int(rng.integers(2, 5))):
+    for _ in range(int(rng.integers(2, 6))):
         y = outline.half_mm * rng.uniform(-0.7, 0.75)
         start = (outline.depth_mm * rng.uniform(-0.02, 0.25), y)
         nipple = outline.nipple
         angle = np.arctan2(nipple[1] - y, nipple[0] - start[0]) + rng.normal(0, 0.35)
-        trunk = wander(rng, start, angle, outline.depth_mm * rng.uniform(0.5, 0.9), 0.16, rng.uniform(0.6, 1.0))
+        trunk = wander(rng, start, angle, outline.depth_mm * rng.uniform(0.5, 1.0), 0.12, rng.uniform(0.8, 1.3))
         tubes.append(trunk)
         for _ in range(int(rng.integers(0, 3))):
             at = int(rng.integers(len(trunk.points) // 4, len(trunk.points)))

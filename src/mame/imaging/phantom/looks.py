@@ -43,7 +43,7 @@ class Look:
 
 HOLOGIC = Look(
     "hologic", "phantom-H", 0.07, ((3328, 2560), (4096, 3328)), 4500.0, 0.12,
-    flatten=0.93, sharpen=((0.7, 0.9), (0.5, 5.0)), gain=3.8, middle=0.5, adapt=0.6, floor=0.05,
+    flatten=0.93, sharpen=((0.5, 0.9), (0.4, 5.0)), gain=3.3, middle=0.5, adapt=0.6, floor=0.05,
 )  # fmt: skip
 SIEMENS = Look(
     "siemens", "phantom-S", 0.085, ((3518, 2800), (3518, 2800)), 5000.0, 0.16,

@@ -85,12 +85,18 @@ class Outline:
         rows: NDArray[np.bool_] = (grid.y >= (-np.inf if self.tail is None else self.tail[1]))[:, None]
         return rows
 
-    def nipple_chord(self, grid: Grid) -> Field:
-        """H×W, mm: the ball of the nipple, half sunk into the skin."""
+    def areola(self, grid: Grid) -> Field:
+        """H×W in [0, 1]: nearness to the nipple, where the skin is thicker."""
         x, y = grid.mesh()
         nx, ny = self.nipple
-        distance2 = (x - nx - 0.15 * self.nipple_radius_mm) ** 2 + (y - ny) ** 2
-        return (2.0 * np.sqrt(np.maximum(self.nipple_radius_mm**2 - distance2, 0.0))).astype(np.float32)
+        return np.exp(-((x - nx) ** 2 + (y - ny) ** 2) / np.float32(14.0**2))
+
+    def nipple_chord(self, grid: Grid) -> Field:
+        """H×W, mm: the nipple in profile, an egg half sunk into the skin and thicker than wide."""
+        x, y = grid.mesh()
+        nx, ny = self.nipple
+        distance2 = ((x - nx + 0.4 * self.nipple_radius_mm) / np.float32(1.25)) ** 2 + (y - ny) ** 2
+        return (2.6 * np.sqrt(np.maximum(self.nipple_radius_mm**2 - distance2, 0.0))).astype(np.float32)
 
 
 def _smooth_max(a: Field, b: Field, width: float) -> Field:

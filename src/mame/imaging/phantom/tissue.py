@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
 from mame.imaging.phantom import noise
 from mame.imaging.phantom.anatomy import Anatomy
@@ -14,8 +14,15 @@ from mame.imaging.phantom.curves import tube_thickness
 from mame.imaging.phantom.grid import Field, Grid
 from mame.imaging.phantom.shape import thickness
 
-STEEPNESS = 0.5
+STEEPNESS = 0.6
 """Width of the step between fat and gland, in standard deviations of the texture (.35 for one layer)."""
+
+HALF_WIDTHS_MM = (0.7, 0.5, 0.35, 0.3)
+PATHS_MM = (9.0, 7.5, 6.0, 4.0)
+"""Of the nets of sheets, coarse to fine: half width at 1/e seen edge-on, and how much of it lies behind a pixel."""
+
+BEND_MM = (2.0, 1.5, 1.0, 1.0)
+"""How far the sheets of each net are bent out of their plane."""
 
 
 @dataclass
@@ -33,23 +40,33 @@ class Tissue:
     muscle_depth: Field | None
 
 
+class Net(NamedTuple):
+    """Of one net of compartments, each H×W: mm to the nearest sheet, its strength, mm into the compartment."""
+
+    gap: Field
+    strength: Field
+    inward: Field
+
+
 def fill(anatomy: Anatomy, grid: Grid) -> Tissue:
     """The breast's tissues on a grid, without lesions."""
     outline = anatomy.outline
     inside = outline.depth_inside(grid)
     body = thickness(inside, anatomy.compressed_mm)
-    inner = thickness(inside - anatomy.skin_mm, anatomy.compressed_mm - 2 * anatomy.skin_mm)
+    skin = anatomy.skin_mm * (1.0 + 1.3 * outline.areola(grid))
+    inner = thickness(inside - skin, anatomy.compressed_mm - 2 * anatomy.skin_mm)
     nipple = outline.nipple_chord(grid)
     total = np.maximum(body, nipple)
     clouds = tuple(_look(cloud, grid) for cloud in anatomy.clouds)
-    gland = inner * _gland_share(anatomy, grid, inside, clouds)
+    nets = _nets(anatomy, grid, inside)
+    gland = inner * _gland_share(anatomy, grid, inside, _drawn_out(clouds, nets))
     gland += tube_thickness(list(anatomy.ducts), grid) * (inside > 1.0)
     depth = None if anatomy.pectoral is None else anatomy.pectoral.depth(grid)
     muscle = np.zeros_like(inner) if depth is None else _muscle(anatomy, depth, inner, clouds)
     room = np.maximum(inner - muscle, 0.0)
     share = room / np.maximum(inner, 1e-3)
     gland = np.minimum(gland * share, room * 0.97)
-    ligament = _ligaments_where_tissue_is(anatomy, grid, inside, inner, clouds)
+    ligament = _ligaments(anatomy, grid, inside, inner, clouds, nets)
     ligament = np.minimum(ligament * _outside_muscle(depth), room - gland)
     blood = np.minimum(tube_thickness(list(anatomy.vessels), grid) * (inside > 2.0), room - gland - ligament)
     breast = ((inside > 0) | (nipple > 0)) & outline.exposed(grid)
@@ -120,56 +137,56 @@ def _layers(clouds: tuple[Field, ...], envelope: Field, offset: float) -> Field:
     return np.asarray(solid * threads, dtype=np.float32)
 
 
-def _ligaments_where_tissue_is(
-    anatomy: Anatomy, grid: Grid, inside: Field, inner: Field, clouds: tuple[Field, ...]
-) -> Field:
-    """As `_ligaments`, without the columns of air beyond the nipple: half of a picture, and half of its cost."""
-    filled = np.flatnonzero((inside > 0).any(axis=0))
-    width = min(grid.shape[1], int(filled[-1]) + 3) if filled.size else grid.shape[1]
-    part = Grid(grid.x0_mm, grid.y0_mm, grid.spacing_mm, (grid.shape[0], width))
-    amount = np.zeros(grid.shape, dtype=np.float32)
-    near = tuple(cloud[:, :width] for cloud in clouds)
-    amount[:, :width] = _ligaments(anatomy, part, inside[:, :width], inner[:, :width], near)
-    return amount
+def _nets(anatomy: Anatomy, grid: Grid, inside: Field) -> tuple[Net, ...]:
+    """The nets of compartments on a grid, coarse one first.
 
-
-def _ligaments(anatomy: Anatomy, grid: Grid, inside: Field, inner: Field, clouds: tuple[Field, ...]) -> Field:
-    """Cooper's ligaments: sheets seen edge-on are curved lines, the zero lines of smooth random fields.
-
-    The fields are drawn out towards the nipple: they are looked up at (distance from it, angle around it).
+    Compartments are drawn out towards the nipple: they are looked up at (distance from it, angle around it).
     """
-    rows, columns = _towards_nipple(anatomy, grid)
-    fades = _look(anatomy.fades, grid)
-    amount = np.zeros(grid.shape, dtype=np.float32)
-    widths, paths = (0.45, 0.38, 0.3, 0.26), (4.2, 3.6, 3.4, 3.0)
-    for index, (sheet, width, path) in enumerate(zip(anatomy.sheets, widths, paths, strict=True)):
-        field = map_coordinates(sheet, (rows, columns), order=1, mode="grid-wrap")
-        fade = clouds[index % 3] + np.float32(0.8 if index % 2 else -0.8) * fades
-        amount += _zero_lines(field, grid.spacing_mm, width) * path * _sigmoid((fade - 0.3) * 2.2)
-    rim = np.clip((inside - 1.5) / 6.0, 0.0, 1.0) * (1.0 - 0.5 * np.exp(-np.clip(inside, 0, None) / 18.0))
-    return amount * rim * np.float32(anatomy.reticular) * (inner / anatomy.compressed_mm)
-
-
-def _towards_nipple(anatomy: Anatomy, grid: Grid) -> tuple[Field, Field]:
-    """Where each pixel looks into a tile: (row, column) = (angle around the nipple, distance from it), swaying."""
-    x, y = grid.mesh()
-    sway = _look(anatomy.sway, grid)
+    there = inside > 0
+    x, y = (np.broadcast_to(axis, grid.shape)[there] for axis in (grid.x[None, :], grid.y[:, None]))
+    sway, fade, bend, other = (_look(field, grid)[there] for field in (anatomy.sway, anatomy.fades, *anatomy.bends))
     nx, ny = anatomy.outline.nipple
-    dx, dy = nx + 12.0 - x, y - ny
-    distance = np.sqrt(dx**2 + dy**2)
-    angle = np.arctan2(dy, np.maximum(dx, 1.0))
-    step = np.float32(noise.PERIOD_MM / noise.TILE)
-    rows = (angle * np.float32(80.0) + 3.0 * sway) / step
-    columns = (distance + 4.0 * sway) / step
-    return rows.astype(np.float32), columns.astype(np.float32)
+    found = []
+    for number, (compartments, (ahead, aside)) in enumerate(zip(anatomy.compartments, anatomy.origins_mm, strict=True)):
+        dx, dy = nx + ahead - x, y - ny - aside
+        distance = np.sqrt(dx**2 + dy**2)
+        angle = np.arctan2(dy, np.maximum(dx, 1.0))
+        reach = np.float32(0.6 * nx + ahead)  # where compartments have their own width
+        u = distance + 4.0 * fade + BEND_MM[number] * bend
+        v = angle * reach + 5.0 * sway + BEND_MM[number] * other
+        planes = np.full((3, *grid.shape), 50.0, dtype=np.float32)
+        planes[:, there] = compartments.sheets(u.astype(np.float32), v.astype(np.float32))
+        found.append(Net(*planes))
+    return tuple(found)
 
 
-def _zero_lines(field: Field, spacing_mm: float, width_mm: float) -> Field:
-    """H×W in [0, 1]: lines of `width_mm` (half width at 1/e) along the zero crossings of a smooth field."""
-    gy, gx = np.gradient(field, np.float32(spacing_mm))
-    slope = np.sqrt(gx**2 + gy**2) + 0.03
-    width = max(width_mm, 0.75 * spacing_mm)
-    return np.exp(-((field / (slope * width)) ** 2)) * np.float32(width_mm / width)
+def _drawn_out(clouds: tuple[Field, ...], nets: tuple[Net, ...]) -> tuple[Field, ...]:
+    """The gland's texture: gland lies along the sheets and leaves the compartments' middles to fat."""
+    coarse, fine = (np.exp(-net.inward / np.float32(reach)) for net, reach in zip(nets, (3.0, 1.6), strict=False))
+    coarse, fine = 1.3 * (coarse - 0.4), 1.1 * (fine - 0.4)
+    return clouds[0] + coarse, clouds[1] + fine, clouds[2] + 0.4 * (coarse + fine)
+
+
+def _ligaments(
+    anatomy: Anatomy,
+    grid: Grid,
+    inside: Field,
+    inner: Field,
+    clouds: tuple[Field, ...],
+    nets: tuple[Net, ...],
+) -> Field:
+    """Cooper's ligaments, mm behind each pixel: the sheets between compartments, seen edge-on as curved lines."""
+    amount = np.zeros(grid.shape, dtype=np.float32)
+    fades = _look(anatomy.fades, grid)
+    for number, (net, path) in enumerate(zip(nets, PATHS_MM, strict=True)):
+        width = HALF_WIDTHS_MM[number] * (0.6 + 0.8 * net.strength)
+        seen = np.maximum(width, np.float32(0.7 * grid.spacing_mm))
+        fade = 0.3 + 0.7 * _sigmoid((clouds[number % 3] + (0.9 if number % 2 else -0.9) * fades) * 1.4)
+        amount += (
+            np.exp(-((net.gap / seen) ** 2)) * (width / seen) * (0.12 + 0.88 * net.strength) * fade * np.float32(path)
+        )
+    rim = np.clip((inside - 1.5) / 6.0, 0.0, 1.0) * (1.0 - 0.4 * np.exp(-np.clip(inside, 0, None) / 18.0))
+    return amount * rim * np.float32(anatomy.reticular) * (inner / anatomy.compressed_mm)
 
 
 def _muscle(anatomy: Anatomy, depth: Field, inner: Field, clouds: tuple[Field, ...]) -> Field:
