@@ -24,11 +24,13 @@ from mame.imaging.phantom.grid import Grid
 from mame.imaging.phantom.lesions import Cluster, MassShape, draw_cluster, draw_mass
 from mame.mammogram import Description, LesionKind
 
-VERSION = 2
+VERSION = 3
 ASSUMED_SPACING_MM = 0.1  # of files that don't say: windows are cut by the lesion's size, so little hangs on it
 RADIUS_MM = (3.5, 11.0)
 CLUSTER_SIDE_MM = (12.0, 26.0)
+MOTTLE_MM = (0.25, 0.8, 2.5)  # sizes of the grain in a mass: a texture without one scale
 EACH = 16  # neighbouring examples come from one picture, which is read once for all of them
+SKIN_PX = 6.0  # the outline comes in steps: the tissue fades in over some pixels, so that a model learns no stairs
 TRIES = 50
 
 
@@ -70,8 +72,8 @@ class CompositeWindows:
         side_mm = 2.0 * reach_mm * float(rng.uniform(2.4, 4.0)) if mass else float(rng.uniform(*CLUSTER_SIDE_MM))
         # some lie just under the skin, so that a window with air in it is nothing new
         y, x = _place(rng, depth, reach_mm * float(rng.uniform(0.4, 1.0)) / spacing_mm)
-        tissue, inside = _window(pixels, depth > 0, x, y, side_mm / spacing_mm, self.size)
-        tissue = _toned(rng, tissue, inside)
+        tissue, cover = _window(pixels, np.clip(depth / SKIN_PX, 0.0, 1.0), x, y, side_mm / spacing_mm, self.size)
+        tissue = _toned(rng, tissue) * cover
         aim = rng.normal(0.0, 0.06 * side_mm, 2)
         grid = Grid(-side_mm / 2 + aim[0], -side_mm / 2 + aim[1], side_mm / self.size, (self.size, self.size))
         shape = draw_mass(rng, (0.0, 0.0), reach_mm) if mass else draw_cluster(rng, (0.0, 0.0))
@@ -82,7 +84,7 @@ class CompositeWindows:
         if rng.random() < self.empty_share:
             kind = None
         else:
-            tissue = laid_in(rng, tissue, inside, shape, grid)
+            tissue = laid_in(rng, tissue, cover > 0.5, shape, grid)
         region = marked_region(rng, mask)
         return Example(f"composite-{self.seed}-{index}", tissue, Description(lesion=kind), region, mask)
 
@@ -105,14 +107,18 @@ def laid_in(
         strength = float(rng.uniform(0.5, 2.0))
         path = path / 0.3
     else:
-        strength = float(rng.uniform(0.3, 1.1))
+        strength = float(rng.uniform(0.25, 0.9))
         grain = rng.standard_normal(path.shape, dtype=np.float32)
-        mottle = gaussian_filter(grain, 0.8 / grid.spacing_mm, mode="wrap")
-        path = path / (2.0 * shape.radius_mm) * (1.0 + 0.12 * mottle / (mottle.std() + 1e-6))
-        share = 0.5 * np.clip(path, 0.0, 1.0)
+        mottle = sum(_unit(gaussian_filter(grain, mm / grid.spacing_mm, mode="wrap")) for mm in MOTTLE_MM)
+        path = path / (2.0 * shape.radius_mm) * (1.0 + 0.05 * mottle)
+        share = 0.3 * np.clip(path, 0.0, 1.0)  # most of the tissue lies before or behind the mass and goes on
         tissue = tissue * (1 - share) + gaussian_filter(tissue, 1.5 / grid.spacing_mm) * share
     laid = 1.0 - (1.0 - tissue) * np.exp(-strength * np.maximum(path, 0.0))
     return np.where(inside, np.clip(laid, 0.0, 1.0), 0.0).astype(np.float32)
+
+
+def _unit(field: NDArray[np.float32]) -> NDArray[np.float32]:
+    return field / (field.std() + np.float32(1e-6))
 
 
 @lru_cache(maxsize=8)
@@ -148,14 +154,14 @@ def _place(rng: np.random.Generator, depth: NDArray[np.float32], clear: float) -
 
 
 def _window(
-    pixels: NDArray[np.float32], mask: NDArray[np.bool_], x: int, y: int, side: float, size: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The square of `side` pixels around (x, y), moved off the chest wall, as size×size greys and breast mask."""
+    pixels: NDArray[np.float32], cover: NDArray[np.float32], x: int, y: int, side: float, size: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The square of `side` pixels around (x, y), moved off the chest wall, as size×size greys and cover."""
     left, top = max(x - side / 2, 0.0), y - side / 2
     first_row, first_column, reach = int(np.floor(top)), int(left), int(np.ceil(side)) + 1
     rows = slice(max(first_row, 0), max(first_row + reach, 0))
     columns = slice(first_column, first_column + reach)
-    greys, covered = pixels[rows, columns], mask[rows, columns].astype(np.float32)
+    greys, covered = pixels[rows, columns], cover[rows, columns]
     above, right = max(-first_row, 0), reach - greys.shape[1]
     pad = ((above, reach - above - greys.shape[0]), (0, right))
     box = (left - first_column, top - first_row, left - first_column + side, top - first_row + side)
@@ -163,12 +169,12 @@ def _window(
         np.asarray(Image.fromarray(layer).resize((size, size), Image.Resampling.BILINEAR, box=box), dtype=np.float32)
         for layer in (np.pad(greys, pad), np.pad(covered, pad))
     )
-    return greys, covered > 0.5
+    return greys, covered
 
 
-def _toned(rng: np.random.Generator, tissue: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _toned(rng: np.random.Generator, tissue: NDArray[np.float32]) -> NDArray[np.float32]:
     """Another machine's contrast: a power, then black and white points: digital images to flat, nearly white film."""
     low = 0.6 * float(rng.random()) ** 1.5
     high = low + (1.0 - low) * float(rng.uniform(0.5, 1.0))
     toned = low + (high - low) * np.clip(tissue, 0.0, 1.0) ** float(rng.uniform(0.6, 1.6))
-    return np.where(inside, toned, 0.0).astype(np.float32)
+    return np.asarray(toned, dtype=np.float32)

@@ -1,12 +1,13 @@
 """What a trainer learns from: pictures with what is known of them, by number, from a prepared folder or the phantom.
 
 A source is named in one word: a prepared folder, `phantom:COUNT[:SEED]` for pictures that the simulator draws as they
-are asked for, or `composite:COUNT:SEED:FOLDER` for simulated lesions in the mammograms of a folder. Example i is the
-same whenever and wherever it is asked for.
+are asked for, or `composite:COUNT:SEED:FOLDER` for simulated lesions in the mammograms of a folder. Several with " + "
+between them are mixed; `3*SOURCE` counts one of them three times. Example i is the same whenever it is asked for.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,8 @@ from mame.errors import MameError
 from mame.imaging import phantom
 from mame.imaging.phantom.lesions import MassShape
 from mame.mammogram import Area, Density, Description, LesionKind, View
+
+TIMES = re.compile(r"(\d+)\*(.+)")
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,8 @@ def open_examples(source: str, kind: str, size: int) -> Examples:
 
     Raises MameError for a source that is neither `phantom:COUNT[:SEED]` nor a prepared folder.
     """
+    if " + " in source or TIMES.match(source):
+        return _mixed(source, kind, size)
     word, _, rest = source.partition(":")
     if word == "phantom":
         try:
@@ -179,6 +184,43 @@ def open_examples(source: str, kind: str, size: int) -> Examples:
         f"{source!r} is no source of {kind}: name a prepared folder, or write phantom:COUNT[:SEED], or "
         "composite:COUNT:SEED:FOLDER for windows"
     )
+
+
+def _mixed(source: str, kind: str, size: int) -> Mixture:
+    parts: list[Examples] = []
+    for word in source.split(" + "):
+        times = TIMES.match(word.strip())
+        name = times[2] if times else word.strip()
+        parts += [open_examples(name, kind, size)] * (int(times[1]) if times else 1)
+    return Mixture(source, tuple(parts))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Several sources as one, their examples evenly interleaved: every stretch of it has its share of each."""
+
+    name: str
+    parts: tuple[Examples, ...]
+
+    @property
+    def key(self) -> str:
+        """Of what, and how much of each: where an example comes from hangs on all their lengths."""
+        return "mixture of " + " + ".join(f"{len(part)} {part.key}" for part in self.parts)
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def __getitem__(self, index: int) -> Example:
+        part, number = _order(tuple(len(part) for part in self.parts))[index]
+        return self.parts[part][int(number)]
+
+
+@lru_cache(maxsize=8)
+def _order(counts: tuple[int, ...]) -> NDArray[np.int64]:
+    """(part, number) of each example, N×2, by how far through its part it is."""
+    rows = np.concatenate([np.column_stack([np.full(n, part), np.arange(n)]) for part, n in enumerate(counts)])
+    through = (rows[:, 1] + 0.5) / np.repeat(counts, counts)
+    return rows[np.argsort(through, kind="stable")]
 
 
 @dataclass(frozen=True)

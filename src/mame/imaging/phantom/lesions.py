@@ -107,28 +107,44 @@ def find_place(rng: np.random.Generator, anatomy: Anatomy, clear_mm: float) -> t
 
 
 def draw_mass(rng: np.random.Generator, centre: tuple[float, float], radius_mm: float) -> MassShape:
-    """A mass of that radius: round (sharp), lobulated (a ≈ .1-.2) or spiculated (15-40 tapering branches)."""
-    shape = rng.choice(["round", "lobulated", "spiculated"], p=[0.25, 0.35, 0.4])
-    strength = {"round": 0.05, "lobulated": 0.16, "spiculated": 0.12}[str(shape)]
+    """A mass of that radius: round (sharp), lobulated, irregular or spiculated (8 to 24 tapering, bent branches).
+
+    The low harmonics of the contour make lobules (a ≈ .1-.2), the high ones, falling as 1/n, an uneven margin.
+    """
+    shape = str(rng.choice(["round", "lobulated", "irregular", "spiculated"], p=[0.2, 0.25, 0.25, 0.3]))
+    strength = {"round": 0.05, "lobulated": 0.15, "irregular": 0.17, "spiculated": 0.13}[shape]
+    unevenness = {"round": 0.02, "lobulated": 0.04, "irregular": 0.18, "spiculated": 0.16}[shape]
     harmonics = tuple(
-        (n, float(rng.normal(0, strength / np.sqrt(n - 1))), float(rng.uniform(0, 2 * np.pi))) for n in range(2, 5)
+        (
+            n,
+            float(rng.normal(0, strength / np.sqrt(n - 1) if n < 5 else unevenness / n)),
+            float(rng.uniform(0, 2 * np.pi)),
+        )
+        for n in range(2, 15)
     )
-    spicules: list[Tube] = []
-    if shape == "spiculated":
-        for angle in rng.uniform(0, 2 * np.pi, int(rng.integers(15, 41))):
-            start = (centre[0] + 0.7 * radius_mm * np.cos(angle), centre[1] + 0.7 * radius_mm * np.sin(angle))
-            length = radius_mm * rng.uniform(0.7, 2.0)
-            spicules.append(wander(rng, start, angle, max(length, 4.0), 0.18, rng.uniform(0.25, 0.6), 0.25))
-    margin = {"round": 0.2, "lobulated": 0.3, "spiculated": 0.6}[str(shape)] * rng.uniform(0.7, 1.5)
+    spicules = _draw_spicules(rng, centre, radius_mm) if shape == "spiculated" else ()
+    margin = {"round": 0.2, "lobulated": 0.3, "irregular": 0.6, "spiculated": 0.7}[shape] * rng.uniform(0.7, 2.2)
     return MassShape(
         centre,
         radius_mm,
         harmonics,
-        tuple(spicules),
+        spicules,
         float(margin),
         float(rng.uniform(1.0, 1.1)),
         float(rng.uniform(0.85, 1.1)),
     )
+
+
+def _draw_spicules(rng: np.random.Generator, centre: tuple[float, float], radius_mm: float) -> tuple[Tube, ...]:
+    """Branches that leave the mass in a few bundles, as strands that it pulls at, not like a sun's rays."""
+    bundles = rng.uniform(0, 2 * np.pi, int(rng.integers(3, 7)))
+    spicules = []
+    for _ in range(int(rng.integers(8, 25))):
+        angle = float(rng.choice(bundles) + rng.normal(0.0, 0.35))
+        start = (centre[0] + 0.6 * radius_mm * np.cos(angle), centre[1] + 0.6 * radius_mm * np.sin(angle))
+        length = max(radius_mm * float(rng.uniform(0.8, 2.2)), 4.0)
+        spicules.append(wander(rng, start, angle + rng.normal(0, 0.25), length, 0.3, rng.uniform(0.3, 0.75), 0.15))
+    return tuple(spicules)
 
 
 def draw_cluster(rng: np.random.Generator, centre: tuple[float, float]) -> Cluster:
