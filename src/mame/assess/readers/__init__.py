@@ -1,0 +1,1 @@
+"""Reader studies: drawn blinded and balanced, read by people, analysed as statisticians expect."""
