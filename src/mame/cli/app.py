@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from mame.cli import datasets, demo, inpaint, models, phantom, train
+from mame.cli import datasets, demo, inpaint, models, phantom, readers, train
 from mame.cli import generate as generating
 from mame.errors import MameError
 
@@ -68,6 +68,7 @@ app.command("verify")(datasets.verify)
 app.command("export")(datasets.export)
 app.command("train")(train.train)
 app.command("models")(models.models)
+app.add_typer(readers.commands, name="readers")
 
 
 def _show_version(wanted: bool) -> None:
