@@ -13,13 +13,14 @@ import pytest
 from PIL import Image
 
 from mame.dataset.captions import Said, caption, describe, parse_caption
-from mame.dataset.examples import open_examples
+from mame.dataset.examples import open_examples, open_held_out
 from mame.dataset.export import export
 from mame.dataset.fuse import fuse
 from mame.dataset.layout import METADATA, Split
 from mame.dataset.plan import Item, Only, Options
 from mame.dataset.prepare import prepare_items
 from mame.dataset.read import open_set
+from mame.dataset.regions import Regions
 from mame.dataset.splits import PatientFacts, Shares, assign, parse_shares
 from mame.dataset.verify import verify
 from mame.errors import MameError
@@ -232,6 +233,50 @@ def test_a_trainer_sees_windows_with_their_lesions(prepared: Path) -> None:
             assert example.pixels[example.lesion].mean() > 0.6
     assert LesionKind.MASS in kinds
     assert np.array_equal(windows[1].region, windows[1].region)
+
+
+def test_a_trainer_sees_whole_views_with_every_lesion_marked(prepared: Path) -> None:
+    marked = open_examples(str(prepared), "marked", 128, Regions.BOX)
+    rows = [row for row in open_set(prepared).rows(Split.TRAIN) if row.lesions]
+    rows.sort(key=lambda row: (row.patient, row.file_name))
+    assert len(marked) == len(rows)
+    for index, row in enumerate(rows):
+        example = marked[index]
+        assert example.region is not None
+        for lesion in row.lesions:
+            x, y = lesion.box.centre
+            assert example.region[int(y), int(x)]
+        assert example.region.sum() <= sum(lesion.box.rounded().area for lesion in row.lesions) * 1.3
+    assert max(len(row.lesions) for row in rows) > 1
+
+
+def test_validation_is_of_other_patients(prepared: Path) -> None:
+    kept = open_set(prepared).rows(Split.VALIDATION)
+    held_out = open_held_out(str(prepared), "views", 64)
+    healthy = {Path(row.file_name).stem for row in kept if not row.lesions}
+    assert (held_out is None) == (not healthy)
+    if held_out is not None:
+        assert {held_out[i].id for i in range(len(held_out))} == healthy
+    assert open_held_out("phantom:4:1", "views", 64) is None
+
+
+def test_captions_in_free_words_are_kept_and_empty_ones_refused(prepared: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(prepared, tmp_path / "copy")
+    table = copy / "train" / "metadata.jsonl"
+    lines = [json.loads(line) for line in table.read_text().splitlines()]
+    healthy = next(line for line in lines if not line["lesions"] and not line["dropped"])
+    healthy["text"] = "craniocaudal, scattered density, two clips"
+    table.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    views = open_examples(str(copy), "views", 64)
+    said = {views[i].id: views[i] for i in range(len(views))}
+    example = said[Path(healthy["file_name"]).stem]
+    assert example.text == healthy["text"]
+    assert example.description.vendor == "siemens"
+    assert views.key != open_examples(str(prepared), "views", 64).key
+    healthy["text"] = " "
+    table.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(MameError, match=f"{healthy['file_name']} has no caption"):
+        open_examples(str(copy), "views", 64)
 
 
 def test_crops_come_from_both(prepared: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from mame.dataset.examples import Example
-from mame.dataset.regions import marked_region
+from mame.dataset.regions import Regions, region_of
 from mame.errors import MameError
 from mame.formats.files import SUFFIXES, read
 from mame.imaging.breast import find_breast
@@ -49,6 +49,7 @@ class CompositeWindows:
     size: int
     mass_share: float = 0.75
     empty_share: float = 0.125
+    regions: Regions = Regions.MIXED
 
     @property
     def key(self) -> str:
@@ -56,7 +57,7 @@ class CompositeWindows:
         told = sha256("".join(f"{path.name} {path.stat().st_size}\n" for path in _files(self.folder)).encode())
         return (
             f"composite windows {VERSION} {told.hexdigest()[:16]} {self.seed} {self.size} {self.mass_share} "
-            f"{self.empty_share}"
+            f"{self.empty_share}{self.regions.key}"
         )
 
     def __len__(self) -> int:
@@ -85,7 +86,7 @@ class CompositeWindows:
             kind = None
         else:
             tissue = laid_in(rng, tissue, cover > 0.5, shape, grid)
-        region = marked_region(rng, mask)
+        region = region_of(rng, mask, self.regions)
         return Example(f"composite-{self.seed}-{index}", tissue, Description(lesion=kind), region, mask)
 
 

@@ -8,7 +8,7 @@ between them are mixed; `3*SOURCE` counts one of them three times. Example i is 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -16,11 +16,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mame.dataset.regions import marked_region
+from mame.dataset.regions import Regions
 from mame.errors import MameError
-from mame.imaging import phantom
-from mame.imaging.phantom.lesions import MassShape
-from mame.mammogram import Area, Density, Description, LesionKind, View
+from mame.mammogram import Description
 
 TIMES = re.compile(r"(\d+)\*(.+)")
 
@@ -29,6 +27,7 @@ TIMES = re.compile(r"(\d+)\*(.+)")
 class Example:
     """One picture to learn from. pixels: float32 size×size in [0, 1], chest wall at the left edge in whole views.
 
+    text: a caption that somebody wrote freely, which is then used as it is instead of the description.
     region: bool size×size, where a lesion model is to paint (None for whole healthy views); lesion: bool size×size, the
     lesion itself, or where one could have been.
     """
@@ -38,6 +37,7 @@ class Example:
     description: Description
     region: NDArray[np.bool_] | None = None
     lesion: NDArray[np.bool_] | None = None
+    text: str | None = None
 
 
 class Examples(Protocol):
@@ -60,111 +60,36 @@ class Examples(Protocol):
     def __hash__(self) -> int: ...
 
 
-@dataclass(frozen=True)
-class PhantomViews:
-    """Healthy whole views in the field frame, every word of the language as likely as every other."""
-
-    name: str
-    count: int
-    seed: int
-    size: int
-
-    @property
-    def key(self) -> str:
-        """Which simulator, seed and size."""
-        return f"phantom views {phantom.VERSION} {self.seed} {self.size}"
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Example:
-        rng = np.random.default_rng([self.seed, index, 1])
-        asked = Description(
-            vendor=str(rng.choice(sorted(phantom.LOOKS))),
-            view=View(rng.choice(list(View))),
-            density=Density(rng.choice(list(Density))),
-            area=Area(rng.choice(list(Area))),
-        )
-        drawn = phantom.draw((self.seed, index), asked)
-        picture = drawn.render(drawn.field_grid(self.size))
-        return Example(f"phantom-{self.seed}-{index}", picture.mammogram.pixels, replace(asked, lesion=None))
-
-
-@dataclass(frozen=True)
-class PhantomWindows:
-    """Lesion windows: a mass or a cluster in the middle third, or (one in eight) a region with nothing in it."""
-
-    name: str
-    count: int
-    seed: int
-    size: int
-    mass_share: float = 0.75
-    empty_share: float = 0.125
-
-    @property
-    def key(self) -> str:
-        """Which simulator, seed, size and mixture."""
-        return f"phantom windows {phantom.VERSION} {self.seed} {self.size} {self.mass_share} {self.empty_share}"
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Example:
-        rng = np.random.default_rng([self.seed, index, 2])
-        kind = LesionKind.MASS if rng.random() < self.mass_share else LesionKind.CALCIFICATIONS
-        drawn = phantom.draw((self.seed, index, 2), lesion=kind, fine=True)
-        while (
-            not drawn.lesions
-        ):  # a breast with no room for a lesion: draw another (rare, and each draw is independent)
-            drawn = phantom.draw((self.seed, index, int(rng.integers(1 << 30))), lesion=kind, fine=True)
-        shape = drawn.lesions[0]
-        reach = (
-            shape.radius_mm
-            if isinstance(shape, MassShape)
-            else float(np.ptp(shape.grains[:, :2], axis=0).max()) / 2 + 1
-        )
-        side = 2.0 * reach * float(rng.uniform(2.4, 4.0))
-        aim = rng.normal(0.0, 0.06 * side, 2)
-        grid = drawn.window_grid((shape.centre[0] + aim[0], shape.centre[1] + aim[1]), side, self.size)
-        picture = drawn.render(grid)
-        if not picture.mammogram.lesions:
-            raise MameError(f"phantom {self.seed}-{index} has a lesion outside its window")
-        mask = picture.mammogram.lesions[0].mask
-        assert mask is not None
-        said = drawn.description
-        if rng.random() < self.empty_share:
-            picture = drawn.without_lesions().render(grid)
-            said = replace(said, lesion=None)
-        region = marked_region(rng, mask)
-        return Example(f"window-{self.seed}-{index}", picture.mammogram.pixels, said, region, mask)
-
-
 @lru_cache(maxsize=1)
 def _whole(source: Examples, index: int) -> Example:
     """Neighbouring crops come from one picture: it is drawn once for all of them."""
     return source[index]
 
 
-def open_examples(source: str, kind: str, size: int) -> Examples:
+def open_examples(source: str, kind: str, size: int, regions: Regions = Regions.MIXED) -> Examples:
     """Open a source of examples. size: pixels a side of the whole picture.
 
-    kind: "views" (whole pictures), "windows" (around lesions) or "crops" (pieces of both, for autoencoders).
+    kind: "views" (whole healthy pictures), "windows" (around lesions), "marked" (whole pictures with lesions in them)
+    or "crops" (pieces of views and windows, for autoencoders). regions: what stands for the place to paint.
 
     Raises MameError for a source that is neither `phantom:COUNT[:SEED]` nor a prepared folder.
     """
     if " + " in source or TIMES.match(source):
-        return _mixed(source, kind, size)
+        return _mixed(source, kind, size, regions)
     word, _, rest = source.partition(":")
     if word == "phantom":
+        from mame.dataset import simulated
+
         try:
             count, seed = (int(part) for part in [*rest.split(":"), "0"][:2])
         except ValueError:
             raise MameError(f"{source!r} is no phantom source: write phantom:COUNT or phantom:COUNT:SEED") from None
-        views = PhantomViews(source, count, seed, size)
-        windows = PhantomWindows(source, count, seed, size)
+        views = simulated.PhantomViews(source, count, seed, size)
+        windows = simulated.PhantomWindows(source, count, seed, size, regions=regions)
         kinds: dict[str, Examples] = {
             "views": views,
             "windows": windows,
+            "marked": simulated.PhantomMarked(source, count, seed, size, regions),
             "crops": Crops(source, (views, windows), count),
         }
         return kinds[kind]
@@ -173,25 +98,34 @@ def open_examples(source: str, kind: str, size: int) -> Examples:
 
         try:
             many, start, folder = rest.split(":", 2)
-            return CompositeWindows(source, Path(folder), int(many), int(start), size)
+            return CompositeWindows(source, Path(folder), int(many), int(start), size, regions=regions)
         except ValueError:
             raise MameError(f"{source!r} is no source of composites: write composite:COUNT:SEED:FOLDER") from None
     if Path(source).is_dir():
         from mame.dataset.prepared import open_prepared
 
-        return open_prepared(source, kind, size)
+        return open_prepared(source, kind, size, regions)
     raise MameError(
         f"{source!r} is no source of {kind}: name a prepared folder, or write phantom:COUNT[:SEED], or "
         "composite:COUNT:SEED:FOLDER for windows"
     )
 
 
-def _mixed(source: str, kind: str, size: int) -> Mixture:
+def open_held_out(source: str, kind: str, size: int, regions: Regions = Regions.MIXED) -> Examples | None:
+    """The examples of other patients that a prepared folder keeps for validation, or None where a source has none."""
+    if not Path(source).is_dir():
+        return None
+    from mame.dataset.prepared import open_validation
+
+    return open_validation(source, kind, size, regions)
+
+
+def _mixed(source: str, kind: str, size: int, regions: Regions) -> Mixture:
     parts: list[Examples] = []
     for word in source.split(" + "):
         times = TIMES.match(word.strip())
         name = times[2] if times else word.strip()
-        parts += [open_examples(name, kind, size)] * (int(times[1]) if times else 1)
+        parts += [open_examples(name, kind, size, regions)] * (int(times[1]) if times else 1)
     return Mixture(source, tuple(parts))
 
 

@@ -1,6 +1,6 @@
-"""Examples to learn from in a prepared folder: its training side only, neighbours in the list from one patient.
+"""Examples to learn from in a prepared folder, and those of other patients to validate on: its own sides.
 
-A trainer holds out the last examples for validation: in this order they come from patients of their own, but for one.
+Neighbours in the list are of one patient.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from PIL import Image
 
 from mame import prompt
 from mame.dataset.examples import Crops, Example, Examples
-from mame.dataset.layout import WINDOWS, Split
-from mame.dataset.read import open_set, read_mask, read_picture
-from mame.dataset.regions import marked_region
+from mame.dataset.layout import METADATA, WINDOWS, Row, Split, WindowRow
+from mame.dataset.read import PreparedSet, open_set, read_mask, read_picture
+from mame.dataset.regions import Regions, region_of
 from mame.errors import MameError
 from mame.mammogram import Description, LesionKind
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One example's files and words."""
+    """One example's files and words. text: a caption in free words; each: the masks of its lesions, if several."""
 
     id: str
     picture: str
     mask: str
     description: Description
+    text: str | None = None
+    each: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,22 +50,27 @@ class PreparedViews:
 
     def __getitem__(self, index: int) -> Example:
         entry = self.entries[index]
-        return Example(entry.id, _sized(read_picture(self.folder / entry.picture), self.size), entry.description)
+        pixels = _sized(read_picture(self.folder / entry.picture), self.size)
+        return Example(entry.id, pixels, entry.description, text=entry.text)
 
     def __hash__(self) -> int:
         return hash(self.key)
 
 
 @dataclass(frozen=True)
-class PreparedWindows:
-    """Windows around lesions, and some around tissue without one; `region` is where a lesion model is to paint."""
+class PreparedLesions:
+    """Pictures with `region`, where a lesion model is to paint: windows, some around tissue without one, or views.
+
+    boxes: where a lesion could have been, in a picture that has none.
+    """
 
     name: str
     folder: Path
     entries: tuple[Entry, ...]
-    boxes: tuple[tuple[float, float, float, float], ...]
+    boxes: tuple[tuple[float, float, float, float] | None, ...]
     size: int
     key: str
+    regions: Regions
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -72,92 +79,130 @@ class PreparedWindows:
         entry = self.entries[index]
         pixels = read_picture(self.folder / entry.picture)
         mask = read_mask(self.folder / entry.mask)
-        if not mask.any():  # no lesion: where one could have been
-            mask = _ellipse(self.boxes[index], mask.shape)
-        mask = _sized(mask.astype(np.float32), self.size) >= 0.5
+        box = self.boxes[index]
+        if box is not None and not mask.any():
+            mask = _ellipse(box, mask.shape)
         rng = np.random.default_rng([index, 5])
-        return Example(entry.id, _sized(pixels, self.size), entry.description, marked_region(rng, mask), mask)
+        parts = [read_mask(self.folder / path) for path in entry.each] or [mask]
+        region = np.any([region_of(rng, _shrunk(part, self.size), self.regions) for part in parts], axis=0)
+        whole = _shrunk(mask, self.size)
+        return Example(entry.id, _sized(pixels, self.size), entry.description, region, whole, entry.text)
 
     def __hash__(self) -> int:
         return hash(self.key)
 
 
-def open_prepared(folder: str, kind: str, size: int) -> Examples:
-    """The views (healthy pictures), windows or crops of a prepared folder's training side.
+def open_prepared(folder: str, kind: str, size: int, regions: Regions = Regions.MIXED) -> Examples:
+    """The views (healthy pictures), windows, marked pictures or crops of a prepared folder's training side.
 
-    Crops are four pieces of every picture and every window. Raises MameError as `open_views` does.
+    Crops are four pieces of every picture and every window. Raises MameError where the folder is no prepared set, was
+    prepared smaller than `size`, or has nothing of that kind, and for a picture without a caption.
     """
-    if kind == "views":
-        return open_views(folder, size, healthy=True)
+    return _open(folder, kind, size, regions, Split.TRAIN)
+
+
+def open_validation(folder: str, kind: str, size: int, regions: Regions = Regions.MIXED) -> Examples | None:
+    """The same of its validation side, or None where that has none."""
+    found = open_set(folder)
+    empty = Split.VALIDATION not in found.splits
     if kind == "windows":
-        return open_windows(folder, size)
-    whole: list[Examples] = [open_views(folder, size, healthy=False)]
+        empty = not any(row.split == Split.VALIDATION for row in found.windows)
+    if empty or kind == "crops":  # what a decoder gives back hangs on no patient: its own last crops will do
+        return None
+    try:
+        return _open(folder, kind, size, regions, Split.VALIDATION)
+    except MameError:
+        return None
+
+
+def _open(folder: str, kind: str, size: int, regions: Regions, split: Split) -> Examples:
+    if kind == "views":
+        return open_views(folder, size, split, healthy=True)
+    if kind == "windows":
+        return open_windows(folder, size, regions, split)
+    if kind == "marked":
+        return open_marked(folder, size, regions, split)
+    whole: list[Examples] = [open_views(folder, size, split, healthy=False)]
     with suppress(MameError):  # a set without lesions has no windows
-        whole.append(open_windows(folder, size))
+        whole.append(open_windows(folder, size, regions, split))
     return Crops(folder, tuple(whole), Crops.each * len(whole) * max(len(examples) for examples in whole))
 
 
-def open_views(folder: str, size: int, *, healthy: bool) -> PreparedViews:
-    """The pictures of a prepared folder's training side. healthy: only those without a lesion, marked or dropped.
+def open_views(folder: str, size: int, split: Split = Split.TRAIN, *, healthy: bool) -> PreparedViews:
+    """The pictures of one side of a prepared folder. healthy: only those without a lesion, marked or dropped.
 
-    Raises MameError where the folder is no prepared set, has no such picture, or was prepared smaller than `size`.
+    Raises MameError as `open_prepared` does.
     """
-    found = open_set(folder)
-    _check_size(folder, int(found.about["order"]["size"]), size)
-    rows = [row for row in found.iterate(Split.TRAIN) if not (healthy and (row.lesions or row.dropped))]
+    found = _checked(folder, size)
+    rows = [row for row in found.iterate(split) if not (healthy and (row.lesions or row.dropped))]
     if not rows:
-        raise MameError(f"{folder}: has no {'healthy ' if healthy else ''}picture on its training side")
+        raise MameError(f"{folder}: has no {'healthy ' if healthy else ''}picture on its {split} side")
     rows.sort(key=lambda row: (row.patient, row.file_name))
-    entries = tuple(
-        Entry(
-            Path(row.file_name).stem,
-            f"{Split.TRAIN}/{row.file_name}",
-            f"{Split.TRAIN}/{row.mask_file_name}",
-            _said(row.text, Description(**row.known, lesion=row.lesions[0].kind if row.lesions else None)),
-        )
-        for row in rows
-    )
+    entries = tuple(_view_entry(found, split, row) for row in rows)
     return PreparedViews(folder, Path(folder), entries, size, _key("views", entries, [r.sha256 for r in rows], size))
 
 
-def open_windows(folder: str, size: int) -> PreparedWindows:
-    """The windows of a prepared folder's training side. Raises MameError as `open_views` does."""
-    found = open_set(folder)
-    _check_size(folder, int(found.about["order"]["size"]), size)
-    rows = [row for row in found.windows if row.split == Split.TRAIN]
+def open_marked(folder: str, size: int, regions: Regions, split: Split = Split.TRAIN) -> PreparedLesions:
+    """The whole pictures with lesions of one side. Raises MameError as `open_prepared` does."""
+    found = _checked(folder, size)
+    rows = [row for row in found.iterate(split) if row.lesions]
     if not rows:
-        raise MameError(f"{folder}: has no lesion window on its training side; prepare it with lesions and --windows")
+        raise MameError(f"{folder}: has no picture with a lesion on its {split} side")
     rows.sort(key=lambda row: (row.patient, row.file_name))
-    entries = tuple(
-        Entry(
-            Path(row.file_name).stem,
-            f"{WINDOWS}/{row.file_name}",
-            f"{WINDOWS}/{row.mask_file_name}",
-            _said(row.text, Description(**row.known, lesion=LesionKind(row.lesion) if row.lesion else None)),
-        )
-        for row in rows
-    )
+    entries = tuple(_view_entry(found, split, row) for row in rows)
+    key = _key("marked", entries, [row.sha256 + row.mask_sha256 for row in rows], size) + regions.key
+    return PreparedLesions(folder, Path(folder), entries, (None,) * len(rows), size, key, regions)
+
+
+def open_windows(folder: str, size: int, regions: Regions, split: Split = Split.TRAIN) -> PreparedLesions:
+    """The windows of one side of a prepared folder. Raises MameError as `open_prepared` does."""
+    found = _checked(folder, size)
+    rows = [row for row in found.windows if row.split == split]
+    if not rows:
+        raise MameError(f"{folder}: has no lesion window on its {split} side; prepare it with lesions and --windows")
+    rows.sort(key=lambda row: (row.patient, row.file_name))
+    entries = tuple(_window_entry(found, row) for row in rows)
     boxes = tuple(row.box.as_tuple() for row in rows)
-    return PreparedWindows(
-        folder, Path(folder), entries, boxes, size, _key("windows", entries, [row.sha256 for row in rows], size)
-    )
+    key = _key("windows", entries, [row.sha256 for row in rows], size) + regions.key
+    return PreparedLesions(folder, Path(folder), entries, boxes, size, key, regions)
 
 
-def _said(text: str, known: Description) -> Description:
-    """What a caption says; for one that somebody wrote freely, all that is known."""
-    said = prompt.parse(text)
-    return known if said is None else said
-
-
-def _check_size(folder: str, prepared: int, wanted: int) -> None:
+def _checked(folder: str, wanted: int) -> PreparedSet:
+    found = open_set(folder)
+    prepared = int(found.about["order"]["size"])
     if wanted > prepared:
         raise MameError(f"{folder}: was prepared at {prepared} pixels, {wanted} are asked for; prepare it with --size")
+    return found
+
+
+def _view_entry(found: PreparedSet, split: Split, row: Row) -> Entry:
+    kinds = {lesion.kind for lesion in row.lesions}
+    lesion = LesionKind.LESION if len(kinds) > 1 else next(iter(kinds), None)
+    said = _said(row.text, Description(**row.known, lesion=lesion), found.folder / split / METADATA, row.file_name)
+    files = (f"{split}/{row.file_name}", f"{split}/{row.mask_file_name}")
+    each = tuple(f"{split}/{lesion.mask}" for lesion in row.lesions) if len(row.lesions) > 1 else ()
+    return Entry(Path(row.file_name).stem, *files, *said, each)
+
+
+def _window_entry(found: PreparedSet, row: WindowRow) -> Entry:
+    known = Description(**row.known, lesion=LesionKind(row.lesion) if row.lesion else None)
+    said = _said(row.text, known, found.folder / WINDOWS / METADATA, row.file_name)
+    files = (f"{WINDOWS}/{row.file_name}", f"{WINDOWS}/{row.mask_file_name}")
+    return Entry(Path(row.file_name).stem, *files, *said)
+
+
+def _said(text: str, known: Description, table: Path, name: str) -> tuple[Description, str | None]:
+    """What a caption says; for one that somebody wrote freely, all that is known, and the caption itself."""
+    if not text.strip():
+        raise MameError(f"{table}: {name} has no caption; write one into its `text`")
+    said = prompt.parse(text)
+    return (known, text) if said is None else (said, None)
 
 
 def _key(kind: str, entries: tuple[Entry, ...], hashes: list[str], size: int) -> str:
     digest = hashlib.sha256()
     for entry, sha256 in zip(entries, hashes, strict=True):
-        digest.update(f"{sha256} {entry.description}\n".encode())
+        digest.update(f"{sha256} {entry.description}{entry.text or ''}\n".encode())
     return f"prepared {kind} {digest.hexdigest()[:32]} {size}"
 
 
@@ -165,6 +210,12 @@ def _sized(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     if pixels.shape == (size, size):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BOX), dtype=np.float32)
+
+
+def _shrunk(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """The mask at another size; one that shrinks to less than half a pixel keeps the fullest."""
+    covered = _sized(mask.astype(np.float32), size)
+    return np.asarray(covered >= min(0.5, float(covered.max())))
 
 
 def _ellipse(box: tuple[float, float, float, float], shape: tuple[int, ...]) -> NDArray[np.bool_]:
