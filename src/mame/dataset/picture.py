@@ -186,7 +186,7 @@ def carry(placed: Placed, frame: Frame) -> Framed:
         raise MameError("it lies outside the frame")
     mask = np.zeros(frame.shape, dtype=bool)
     if placed.made_from is Outline.BOX:
-        return Framed(placed, box, box.to_mask(frame.shape))
+        return Framed(placed, box, _covered(box, frame.shape))
     near = box.grown(2).rounded().clipped(frame.shape)
     assert near is not None
     mask[near.slices()] = _carried(placed, part(frame, near))
@@ -196,6 +196,13 @@ def carry(placed: Placed, frame: Frame) -> Framed:
         extent = Box.of_mask(mask)
         assert extent is not None
     return Framed(placed, extent, mask)
+
+
+def _covered(box: Box, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels whose middle is in a box; where it holds none, those it touches."""
+    y, x = np.arange(shape[0])[:, None] + 0.5, np.arange(shape[1])[None] + 0.5
+    mask = (y >= box.y0) & (y < box.y1) & (x >= box.x0) & (x < box.x1)
+    return mask if mask.any() else box.to_mask(shape)
 
 
 def _carried(placed: Placed, frame: Frame) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ from mame.dataset.pseudonyms import Pseudonyms
 from mame.dataset.splits import PatientFacts, Shares, assign, own_split
 from mame.errors import MameError
 from mame.formats.record import MAX_SPACING_MM
-from mame.mammogram import Density, Laterality, LesionKind, View, closed
+from mame.mammogram import Density, Laterality, View, closed
 
 # what `datasets` takes for the name of a side where it stands alone in a file's name
 _SIDE_WORD = re.compile(
@@ -317,12 +317,3 @@ def _name(item: Item, source: str, pseudonyms: Pseudonyms, taken: set[str]) -> s
         free = f"{name}-{number}"
     taken.add(free.lower())
     return free
-
-
-def lesion_kind(words: str) -> LesionKind:
-    """The kind that a set's word for a finding means; LESION for any other word."""
-    said = words.lower()
-    mass, calcification = "mass" in said, "calc" in said
-    if mass == calcification:
-        return LesionKind.MASS if mass else LesionKind.LESION
-    return LesionKind.MASS if mass else LesionKind.CALCIFICATIONS

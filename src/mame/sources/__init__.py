@@ -12,9 +12,18 @@ from mame.errors import MameError
 from mame.sources.record import Source
 
 SOURCES = {
+    "cbis-ddsm": "mame.sources.cbis_ddsm",
     "cdd-cesm": "mame.sources.cdd_cesm",
+    "cmmd": "mame.sources.cmmd",
+    "csaw-cc": "mame.sources.csaw_cc",
     "dicom": "mame.sources.dicom",
+    "embed": "mame.sources.embed",
+    "inbreast": "mame.sources.inbreast",
+    "mini-mias": "mame.sources.mini_mias",
+    "optimam": "mame.sources.optimam",
     "phantom": "mame.sources.phantom",
+    "rsna": "mame.sources.rsna",
+    "vindr": "mame.sources.vindr",
 }
 
 

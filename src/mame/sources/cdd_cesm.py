@@ -6,7 +6,6 @@ images anywhere below), and an excerpt with index.csv, whose outlines stand in t
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections import defaultdict
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mame.errors import MameError
-from mame.mammogram import Density, Laterality, LesionKind, View
+from mame.mammogram import Laterality, View
 from mame.sources.record import Finding, Point, Problem, Record
+from mame.sources.tables import Row, density_of, lesion_kind, one_of, read_rows
 
 TITLE = "CDD-CESM: low-energy images"
 URL = "https://doi.org/10.7937/29kw-ae92"
@@ -25,9 +25,9 @@ CITATION = "Khaled R. et al., Scientific Data 9 (2022), doi 10.1038/s41597-022-0
 TABLE = "Radiology-manual-annotations.csv"
 OUTLINES = "Radiology_hand_drawn_segmentations_v2.csv"
 INDEX = "index.csv"
+PATHOLOGY = ("Pathology Classification/ Follow up", "Pathology Classification/Follow up")
+MACHINES = {"1": "ge"}  # the set's first unit; which make the second one is, its tables don't say
 CORNERS = 72  # of an ellipse as a polygon
-
-Row = dict[str, str]
 
 
 def read(root: Path) -> Iterator[Record | Problem]:
@@ -42,18 +42,14 @@ def read(root: Path) -> Iterator[Record | Problem]:
 
 def _published(root: Path) -> Iterator[Record | Problem]:
     columns = ("Image_name", "Patient_ID", "Side", "Type", "Age", "Breast density (ACR)", "BIRADS", "Findings", "View")
-    rows = _rows(root / TABLE, columns)
     shapes: dict[str, list[Any]] = defaultdict(list)
     if (root / OUTLINES).is_file():
-        for row in _rows(root / OUTLINES, ("#filename", "region_shape_attributes")):
+        for row in read_rows(root / OUTLINES, ("#filename", "region_shape_attributes")):
             shapes[Path(row["#filename"]).stem].append(row["region_shape_attributes"])
     images = {path.stem: path for path in sorted(root.rglob("*.jpg"))}
-    pathology = (
-        next((column for column in rows[0] if column.startswith("Pathology Classification")), "") if rows else ""
-    )
-    for row in rows:
-        name = row["Image_name"].strip()
-        if row["Type"].strip() != "DM":
+    for row in read_rows(root / TABLE, columns, (*PATHOLOGY, "Machine")):
+        name = row["Image_name"]
+        if row["Type"] != "DM":
             images.pop(name, None)  # subtracted images are no mammograms
             continue
         path = images.pop(name, None)
@@ -61,23 +57,23 @@ def _published(root: Path) -> Iterator[Record | Problem]:
             yield Problem(name, "row", "its image isn't there")
             continue
         facts = {
-            "patient": row["Patient_ID"],
             "laterality": row["Side"],
             "view": row["View"],
             "density": row["Breast density (ACR)"],
             "birads": row["BIRADS"],
             "findings": row["Findings"],
-            "pathology": row.get(pathology, ""),
+            "pathology": next((row[column] for column in PATHOLOGY if row[column]), ""),
             "age": row["Age"],
+            "machine": row["Machine"],
         }
-        yield from _record(path, name, facts, shapes[name], f"P{row['Patient_ID'].strip()}")
+        yield from _record(path, name, facts, shapes[name], f"P{row['Patient_ID'].removeprefix('P')}")
     for name in images:
         yield Problem(name, "image", f"has no row in {TABLE}")
 
 
 def _excerpt(root: Path) -> Iterator[Record | Problem]:
     columns = ("file", "mask", "patient", "laterality", "view", "density", "birads", "findings", "pathology", "age")
-    for row in _rows(root / INDEX, (*columns, "outlines")):
+    for row in read_rows(root / INDEX, (*columns, "outlines"), ("machine",)):
         path = root / row["file"]
         if not path.is_file():
             yield Problem(row["file"], "row", "its image isn't there")
@@ -99,7 +95,7 @@ def _record(
     mask: Path | None = None,
     split: str | None = None,
 ) -> Iterator[Record | Problem]:
-    words, pathology = row["findings"].strip(), row["pathology"].strip()
+    words, pathology = row["findings"], row["pathology"]
     findings: list[Finding] = []
     for number, shape in enumerate(shapes, start=1):
         try:
@@ -110,20 +106,19 @@ def _record(
         findings.append(_finding(words, pathology, row, polygons=(polygon,)))
     if mask is not None and not findings:
         findings.append(_finding(words, pathology, row, mask=mask))
-    density = row["density"].strip().upper()
-    if density and density not in tuple(Density):
-        yield Problem(name, "density", f"{density!r} is no density; kept as unknown")
-    side, view = row["laterality"].strip().upper()[:1], row["view"].strip().upper()
+    density, told = density_of(row["density"], name)
+    yield from told
     yield Record(
         path,
         name,
         patient,
-        laterality=Laterality(side) if side in tuple(Laterality) else None,
-        view=View(view) if view in tuple(View) else None,
-        density=Density(density) if density in tuple(Density) else None,
-        birads=row["birads"].strip(),
+        laterality=one_of(Laterality, row["laterality"][:1]),
+        view=one_of(View, row["view"]),
+        vendor=MACHINES.get(row["machine"]),
+        density=density,
+        birads=row["birads"],
         pathology=pathology,
-        age=row["age"].strip(),
+        age=row["age"],
         split=split,
         healthy=pathology.lower() == "normal" and not findings,
         findings=tuple(findings),
@@ -133,10 +128,7 @@ def _record(
 def _finding(
     words: str, pathology: str, row: Row, polygons: tuple[tuple[Point, ...], ...] = (), mask: Path | None = None
 ) -> Finding:
-    said = words.lower()
-    mass, calcifications = "mass" in said, "calcification" in said
-    kind = LesionKind.MASS if mass else LesionKind.CALCIFICATIONS if calcifications else LesionKind.LESION
-    return Finding(kind, words, None, polygons, mask, row["birads"].strip(), pathology)
+    return Finding(lesion_kind(words), words, None, polygons, mask, row["birads"], pathology)
 
 
 def _polygon(shape: dict[str, Any]) -> tuple[Point, ...]:
@@ -160,13 +152,3 @@ def _polygon(shape: dict[str, Any]) -> tuple[Point, ...]:
             )
         )
     return tuple(found)
-
-
-def _rows(path: Path, columns: Sequence[str]) -> list[Row]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        there = reader.fieldnames or []
-        missing = [column for column in columns if column not in there]
-        if missing:
-            raise MameError(f"{path}: the column {missing[0]!r} is missing (it has {', '.join(there)})")
-        return [{key: value or "" for key, value in row.items() if key} for row in reader]

@@ -10,17 +10,14 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
-
-from pydicom.dataset import Dataset
 
 from mame.errors import MameError
 from mame.formats.dicom import read_header
-from mame.formats.dicom.header import interpret, text
-from mame.mammogram import Box, Density, Laterality, LesionKind, View
+from mame.formats.dicom.header import interpret, is_magnified, text
+from mame.mammogram import Box, Density, Laterality, View
 from mame.sources.record import Finding, Problem, Record
+from mame.sources.tables import lesion_kind, one_of
 
 TITLE = "A folder of mammograms"
 URL = ""
@@ -32,11 +29,9 @@ COLUMNS = (
     "x0", "y0", "x1", "y1",
 )  # fmt: skip
 SUFFIXES = ("", ".dcm", ".dicom")
-MAGNIFIED = ("399163009", "R-102D6", "399055006", "R-102D7")  # magnification and spot compression (PS3.16 CID 4015)
 NOTHING = ("", "normal", "no finding", "none")
 
 Table = dict[str, list[dict[str, str]]]
-E = TypeVar("E", bound=StrEnum)
 
 
 def read(root: Path) -> Iterator[Record | Problem]:
@@ -94,12 +89,12 @@ def _records(path: Path, name: str, rows: list[dict[str, str]] | None) -> Iterat
         patient,
         text(dataset, "StudyInstanceUID"),
         private=True,
-        laterality=_word(Laterality, first.get("laterality")) or header.laterality,
-        view=_word(View, first.get("view")) or header.view,
+        laterality=one_of(Laterality, first.get("laterality")) or header.laterality,
+        view=one_of(View, first.get("view")) or header.view,
         vendor=(first.get("vendor") or "").lower() or header.vendor,
         model=text(dataset, "ManufacturerModelName"),
         spacing_mm=header.spacing_mm,
-        density=_word(Density, first.get("density")),
+        density=one_of(Density, first.get("density")),
         birads=first.get("birads", ""),
         pathology=first.get("pathology", ""),
         age=text(dataset, "PatientAge"),
@@ -107,7 +102,7 @@ def _records(path: Path, name: str, rows: list[dict[str, str]] | None) -> Iterat
         healthy=None if rows is None else not findings and first.get("pathology", "").lower() in NOTHING,
         findings=findings,
         implants=text(dataset, "BreastImplantPresent") == "YES",
-        magnification=_is_magnified(dataset),
+        magnification=is_magnified(dataset),
         rows=int(dataset.get("Rows") or 0) or None,
     )
 
@@ -122,20 +117,4 @@ def _finding(row: dict[str, str], number: int, problems: list[Problem]) -> Findi
     except (ValueError, MameError) as error:
         problems.append(Problem(f"row {number}", "box", str(error)))
         return None
-    said = words.lower()
-    kind = LesionKind.MASS if "mass" in said else LesionKind.LESION
-    kind = LesionKind.CALCIFICATIONS if "calc" in said and "mass" not in said else kind
-    return Finding(kind, words, box, birads=row.get("birads", ""), pathology=row.get("pathology", ""))
-
-
-def _word(kind: type[E], word: str | None) -> E | None:
-    said = (word or "").strip().upper()
-    return kind(said) if said in tuple(kind) else None
-
-
-def _is_magnified(dataset: Dataset) -> bool:
-    for view in dataset.get("ViewCodeSequence") or []:
-        for modifier in view.get("ViewModifierCodeSequence") or []:
-            if text(modifier, "CodeValue") in MAGNIFIED:
-                return True
-    return False
+    return Finding(lesion_kind(words), words, box, birads=row.get("birads", ""), pathology=row.get("pathology", ""))

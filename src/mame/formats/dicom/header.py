@@ -24,6 +24,8 @@ MAX_PIXELS = 120_000_000  # a film digitised at 25 µm has less; a header that c
 # code values of ViewCodeSequence: SNOMED CT, and SNOMED RT ("SNM3"/"SRT") as files before 2018 have it
 VIEW_CODES = {"399162004": View.CC, "R-10242": View.CC, "399368009": View.MLO, "R-10226": View.MLO}
 
+MAGNIFIED = ("399163009", "R-102D6", "399055006", "R-102D7")  # magnification and spot compression (PS3.16 CID 4015)
+
 # vendor word <- what its Manufacturer values contain; the first that fits
 VENDORS = (
     ("hologic", r"hologic|lorad"),
@@ -174,6 +176,15 @@ def _view_of_codes(dataset: Dataset) -> View | None:
         if found:
             return found
     return None
+
+
+def is_magnified(dataset: Dataset) -> bool:
+    """Whether a view modifier says magnification or spot compression."""
+    return any(
+        text(modifier, "CodeValue") in MAGNIFIED
+        for view in dataset.get("ViewCodeSequence") or []
+        for modifier in view.get("ViewModifierCodeSequence") or []
+    )
 
 
 def text(dataset: Dataset, keyword: str) -> str:
