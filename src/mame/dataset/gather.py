@@ -19,7 +19,7 @@ from mame.dataset.prepare import About, prepare_items
 from mame.dataset.pseudonyms import open_key
 from mame.dataset.splits import parse_shares
 from mame.errors import MameError
-from mame.formats.files import read_uncleared
+from mame.formats.dicom import read_mask_dicom
 from mame.formats.png import read_mask_png
 from mame.sources import open_source
 from mame.sources.record import Finding, Problem, Record
@@ -139,10 +139,7 @@ class MaskFile:
         except MameError as error:
             if "is not a PNG or JPEG" not in str(error):
                 raise
-            stored = read_uncleared(self.path).stored
-            if stored is None:
-                raise
-            mask = np.asarray(stored.values > int(stored.values.max()) // 2)
+            mask = read_mask_dicom(self.path)
         if mask.shape == shape:
             return mask
         if abs(mask.shape[0] / mask.shape[1] / (shape[0] / shape[1]) - 1) > 0.02:

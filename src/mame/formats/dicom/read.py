@@ -108,6 +108,20 @@ def _uncleared(place: Path) -> tuple[Mammogram, Header, dict[str, Any] | None]:
     return found, header, own
 
 
+def read_mask_dicom(path: str | os.PathLike[str]) -> NDArray[np.bool_]:
+    """The mask (H, W) in a DICOM file: what is brighter than half of its brightest value.
+
+    Raises MameError that names the file where it can't be read, or has no two-dimensional grey picture.
+    """
+
+    def decoded(dataset: FileDataset) -> NDArray[np.integer[Any]]:
+        check_mammogram(dataset)
+        return _decoded(dataset)
+
+    values = _in_file(Path(path), decoded)
+    return np.asarray(values > int(values.max()) // 2)
+
+
 def read_header(path: str | os.PathLike[str]) -> Dataset:
     """The data set of a DICOM file without its pixel data. Raises MameError where it can't be read."""
     return _in_file(Path(path), lambda dataset: dataset, pixels=False)
