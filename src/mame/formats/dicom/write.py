@@ -61,7 +61,8 @@ def write_dicom(
     A record with `stored` is written with its stored values and its own grey map, so that every value that was not
     painted is bit-identical; another one with 16-bit greys under a window that is the identity.
     seed: what the UIDs and the PatientID are made from, so that the same call writes the same file; by default
-    provenance["uid_seed"], else they are new. Images with the same provenance["uid_study"] share patient and study.
+    provenance["uid_seed"], else they are new. Images with the same provenance["uid_study"] share patient,
+    study and series, in which provenance["instance_number"] tells them apart.
     transfer_syntax: Explicit VR Little Endian or RLE Lossless.
     Raises MameError for a record without spacing or view, for an existing file without `force`, and for a folder
     that can't be written to. The file is whole or absent.
@@ -110,7 +111,7 @@ def _add_patient_and_study(dataset: Dataset, mammogram: Mammogram, seed: str | N
     if mammogram.stored is not None:
         dataset.PatientIdentityRemoved = "YES"
         dataset.DeidentificationMethod = "MAM-E: only pixels, side, view and pixel spacing were taken over"
-    dataset.StudyInstanceUID = _uid("study", study)
+    dataset.StudyInstanceUID = derived_uid("study", study)
     dataset.StudyDate, dataset.StudyTime = dataset.ContentDate, dataset.ContentTime = _moment(mammogram, seed)
     dataset.AccessionNumber = ""
     dataset.ReferringPhysicianName = ""
@@ -131,7 +132,7 @@ def _moment(mammogram: Mammogram, seed: str | None) -> tuple[str, str]:
 def _add_series(dataset: Dataset, mammogram: Mammogram, seed: str | None) -> None:
     dataset.Modality = "MG"
     dataset.PresentationIntentType = "FOR PRESENTATION"
-    dataset.SeriesInstanceUID = _uid("series", seed)
+    dataset.SeriesInstanceUID = derived_uid("series", mammogram.provenance.get("uid_study", seed))
     dataset.SeriesNumber = 1
     dataset.SeriesDescription = "Synthetic mammogram" if record.is_synthetic(mammogram) else "Mammogram"
     dataset.BodyPartExamined = "BREAST"
@@ -140,13 +141,13 @@ def _add_series(dataset: Dataset, mammogram: Mammogram, seed: str | None) -> Non
 def _add_equipment(dataset: Dataset, mammogram: Mammogram) -> None:
     dataset.Manufacturer = OWN_MANUFACTURER
     dataset.ManufacturerModelName = "mam-e"
-    dataset.SoftwareVersions = _version()
+    dataset.SoftwareVersions = software_version()
     if not record.is_synthetic(mammogram):
         return
     equipment = Dataset()
     equipment.Manufacturer = OWN_MANUFACTURER
     equipment.ManufacturerModelName = _short(mammogram.provenance.get("model") or "mam-e")
-    equipment.SoftwareVersions = _version()
+    equipment.SoftwareVersions = software_version()
     equipment.ContributionDescription = "Made the pixels, or the painted part of them, with a generative model"
     equipment.PurposeOfReferenceCodeSequence = [_code(_SYNTHESIZING)]
     dataset.ContributingEquipmentSequence = [equipment]
@@ -155,9 +156,9 @@ def _add_equipment(dataset: Dataset, mammogram: Mammogram) -> None:
 def _add_image(dataset: Dataset, mammogram: Mammogram, seed: str | None) -> None:
     synthetic = record.is_synthetic(mammogram)
     dataset.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation
-    dataset.SOPInstanceUID = _uid("instance", seed)
+    dataset.SOPInstanceUID = derived_uid("instance", seed)
     dataset.SyntheticData = "YES" if synthetic else "NO"
-    dataset.InstanceNumber = 1
+    dataset.InstanceNumber = int(mammogram.provenance.get("instance_number", 1))
     dataset.ImageType = ["DERIVED", "PRIMARY", ""]
     dataset.DerivationDescription = _derivation(mammogram)
     dataset.AcquisitionContextSequence = []
@@ -171,7 +172,7 @@ def _derivation(mammogram: Mammogram) -> str:
     how = record.made_by(mammogram)
     began = "Lesion painted into an image" if mammogram.stored is not None else "Image generated"
     words = [f"{key} {str(how[key])!r}" for key in ("model", "prompt", "seed") if key in how]
-    return f"{began} by MAM-E {_version()}; {', '.join(words)}"[:1000]
+    return f"{began} by MAM-E {software_version()}; {', '.join(words)}"[:1000]
 
 
 def _add_anatomy(dataset: Dataset, mammogram: Mammogram, laterality: Laterality, spacing_mm: float) -> None:
@@ -205,11 +206,11 @@ def _file_meta(dataset: Dataset) -> FileMetaDataset:
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
-    meta.ImplementationVersionName = f"MAM-E {_version()}"[:16]
+    meta.ImplementationVersionName = f"MAM-E {software_version()}"[:16]
     return meta
 
 
-def _uid(role: str, seed: str | None) -> UID:
+def derived_uid(role: str, seed: str | None) -> UID:
     """A UID under 2.25 (PS3.5 B.2): the same for the same seed and role, new without a seed."""
     number = uuid.uuid4() if seed is None else uuid.uuid5(uuid.NAMESPACE_URL, f"mam-e {role} {seed}")
     return UID(f"2.25.{number.int}")
@@ -226,7 +227,8 @@ def _short(value: Any) -> str:
     return str(value).replace("\\", "/")[-64:]
 
 
-def _version() -> str:
+def software_version() -> str:
+    """The version of this program, for an attribute that needs one."""
     try:
         return metadata.version("mam-e")
     except metadata.PackageNotFoundError:
