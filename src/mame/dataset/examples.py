@@ -2,8 +2,8 @@
 
 A source is named in one word: a prepared folder, `phantom:COUNT[:SEED]` for pictures that the simulator draws as they
 are asked for, or `composite:COUNT:SEED:FOLDER` for simulated lesions in the mammograms of a folder. Several with " + "
-between them are mixed; `3*SOURCE` counts one of them three times, `toned:SOURCE` brings its windows to one tone. Example
-i is the same whenever it is asked for.
+between them are mixed; `3*SOURCE` counts one of them three times, `toned:SOURCE` brings its windows to one tone.
+Example i is the same whenever it is asked for.
 """
 
 from __future__ import annotations
