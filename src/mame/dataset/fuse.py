@@ -13,6 +13,7 @@ from typing import Any
 from mame.dataset.captions import Said, caption, describe, parse_caption
 from mame.dataset.card import write_card
 from mame.dataset.counts import Counts, Note, write_notes
+from mame.dataset.finish import clear_set, file_hashes
 from mame.dataset.layout import (
     DATASET,
     FAILURES,
@@ -27,7 +28,6 @@ from mame.dataset.layout import (
     json_line,
     write_json,
 )
-from mame.dataset.prepare import clear_set, file_hashes
 from mame.dataset.read import PreparedSet, open_set
 from mame.dataset.splits import PRECEDENCE
 from mame.errors import MameError

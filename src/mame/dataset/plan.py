@@ -241,10 +241,6 @@ class Plan:
     def __len__(self) -> int:
         return len(self.items)
 
-    def side(self, index: int) -> Split:
-        """The side of an item."""
-        return self[index].split
-
     def sides_used(self) -> list[Split]:
         """The sides that have an item."""
         used = {planned.split for planned in self}

@@ -60,6 +60,14 @@ class Result:
     masks: list[tuple[Path, NDArray[np.bool_]]]
     said: dict[str, Any]
 
+    def write(self) -> dict[str, Any]:
+        """Writes the files, replacing older ones; returns what the journal says. Raises MameError as `write_png`."""
+        for drawing in self.pictures:
+            write_png(drawing.mammogram, drawing.path, force=True)
+        for path, mask in self.masks:
+            write_mask_png(mask, path, force=True)
+        return self.said
+
 
 @dataclass(frozen=True)
 class Work:
@@ -81,20 +89,24 @@ class Work:
             return {"failed": self._without_path(str(error), planned.item)}
         except MemoryError:
             return {"failed": "not enough memory"}
-        for drawing in result.pictures:
-            write_png(drawing.mammogram, drawing.path, force=True)
-        for path, mask in result.masks:
-            write_mask_png(mask, path, force=True)
-        return result.said
+        return result.write()
 
     def make(self, planned: Planned) -> Result:
         """Everything that becomes of an item, in memory. Raises MameError where its file can't be read."""
         item, options = planned.item, self.options
         read = assume_spacing(read_uncleared(item.path, options.spacing_mm or item.spacing_mm))
         seen = look(read.pixels)
+        assert read.spacing_mm is not None
+        return self.framed(planned, read, seen, frame_of(seen, options.framing, options.size, read.spacing_mm))
+
+    def framed(self, planned: Planned, read: Mammogram, seen: Seen, frame: Frame) -> Result:
+        """Everything that becomes of an item whose picture is in memory and whose frame is known, in memory.
+
+        read: with the size of a pixel, known or assumed.
+        """
+        item, options = planned.item, self.options
         spacing_mm = read.spacing_mm
         assert spacing_mm is not None
-        frame = frame_of(seen, options.framing, options.size, spacing_mm)
         side, view, conflicts = _agreed(item, read, seen)
         measured = measure(seen, frame, options.framing, spacing_mm, view)
         lesions, dropped = _lesions(item, frame, seen.shape)
