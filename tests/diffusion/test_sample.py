@@ -152,3 +152,23 @@ def test_a_prompt_that_is_too_long_is_told(healthy, caplog):
     healthy.generate("a mammogram " * 20, steps=1)
     assert "its end is not heard" in caplog.text
     assert len(caplog.records) == 1
+
+
+def test_different_prompts_in_one_batch_are_as_made_apart(healthy):
+    wanted = [
+        sample.Wanted(sample.Order(text, seed, steps=2), side=side)
+        for text, seed, side in ((PROMPT, 5, Laterality.L), ("a hologic mammogram in CC view", 6, Laterality.R))
+    ]
+    together = sample.generate_each(healthy, [*wanted, wanted[0]], batch=2)
+    assert len(together) == 3
+    for one, made in zip([*wanted, wanted[0]], together, strict=True):
+        row = sample.generate(healthy, one.order.prompt, 1, one.order.seed, 2, batch=2, laterality=one.side)
+        np.testing.assert_allclose(made.pixels, row[0].pixels, atol=1e-5)
+        assert (made.laterality, made.provenance) == (one.side, row[0].provenance)
+    np.testing.assert_array_equal(together[0].pixels, together[2].pixels)
+
+
+def test_one_batch_has_one_number_of_steps(healthy):
+    wanted = [sample.Wanted(sample.Order(PROMPT, steps=steps)) for steps in (1, 2)]
+    with pytest.raises(MameError, match="same steps"):
+        sample.generate_each(healthy, wanted, batch=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,15 @@ class Order:
             raise MameError(f"guidance must be 0 or more, not {self.guidance}")
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One picture: number `index` of the endless row that (model, order) names, as a left or right breast."""
+
+    order: Order
+    index: int = 0
+    side: Laterality = Laterality.L
+
+
 @torch.inference_mode()
 def generate(
     model: Model,
@@ -79,18 +88,36 @@ def generate(
         raise MameError(f"model {model.name!r} paints lesions into a mammogram; it can't make one from a prompt alone")
     size = batch or (1 if model.compute.is_cpu else min(count, GPU_BATCH))
     starts = range(first - first % size, first + count, size)
-    embeddings = embed(model, order)
     made: list[Mammogram] = []
     for number, start in enumerate(starts):
-        row = range(start, start + size)
-        latents = torch.stack([noise(seed, index, _latent_shape(model)) for index in row])
-        tick = _part_of(progress, number * steps, len(starts) * steps)
-        latents = denoise(model, latents, embeddings, order, progress=tick)
-        wanted = range(max(start, first), min(start + size, first + count))
-        greys = latent.decode(model.parts.autoencoder, latents[wanted.start - start : wanted.stop - start])
-        for index, grey in zip(wanted, greys.cpu().numpy(), strict=True):
-            made.append(_mammogram(model, grey, order, index, side))
+        row = [Wanted(order, index, side) for index in range(start, start + size)]
+        kept = slice(max(start, first) - start, min(start + size, first + count) - start)
+        made += _batch(model, row, kept, _part_of(progress, number * steps, len(starts) * steps))
     return made
+
+
+@torch.inference_mode()
+def generate_each(model: Model, wanted: Sequence[Wanted], batch: int) -> list[Mammogram]:
+    """One mammogram for each, `batch` at once, whatever their prompts; the same as :func:`generate` at that batch.
+
+    Every batch is full: the last is filled up with pictures that are thrown away. Raises MameError where steps or
+    guidance are not the same for all, and for a model that only paints into pictures.
+    """
+    if len({(one.order.steps, one.order.guidance) for one in wanted}) > 1:
+        raise MameError("pictures that are made together need the same steps and guidance")
+    made: list[Mammogram] = []
+    for start in range(0, len(wanted), batch):
+        row = list(wanted[start : start + batch])
+        made += _batch(model, row + row[-1:] * (batch - len(row)), slice(0, len(row)), None)
+    return made
+
+
+def _batch(model: Model, row: Sequence[Wanted], kept: slice, progress: Progress | None) -> list[Mammogram]:
+    """The pictures of a row at once, of which those in `kept` are decoded."""
+    latents = torch.stack([noise(one.order.seed, one.index, _latent_shape(model)) for one in row])
+    latents = denoise(model, latents, embed(model, *(one.order for one in row)), row[0].order, progress=progress)
+    greys = latent.decode(model.parts.autoencoder, latents[kept]).cpu().numpy()
+    return [_mammogram(model, grey, one) for one, grey in zip(row[kept], greys, strict=True)]
 
 
 def noise(seed: int, index: int, shape: tuple[int, int, int]) -> Tensor:
@@ -99,26 +126,27 @@ def noise(seed: int, index: int, shape: tuple[int, int, int]) -> Tensor:
     return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
 
-def embed(model: Model, order: Order) -> Tensor:
-    """Text embeddings (2, tokens, width): negative prompt, then prompt; the prompt alone where guidance is 1."""
-    texts = [order.prompt] if order.guidance == 1 else [order.negative, order.prompt]
+def embed(model: Model, *orders: Order) -> Tensor:
+    """Text embeddings (2, N, tokens, width) of N orders: negative prompts, then prompts; these alone at guidance 1."""
+    prompts, negatives = [order.prompt for order in orders], [order.negative for order in orders]
+    texts = prompts if orders[0].guidance == 1 else negatives + prompts
     tokenizer, encoder = model.parts.tokenizer, model.parts.text_encoder
     tokens = tokenizer(
         texts, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
     )
-    _tell_lost_words(tokenizer, order)
+    for text in dict.fromkeys(texts):
+        _tell_lost_words(tokenizer, text)
     masked = getattr(encoder.config, "use_attention_mask", False)
     mask = tokens.attention_mask.to(model.compute.device) if masked else None
     embeddings: Tensor = encoder(tokens.input_ids.to(model.compute.device), attention_mask=mask)[0]
-    return embeddings.to(model.compute.dtype)
+    return embeddings.to(model.compute.dtype).unflatten(0, (-1, len(orders)))
 
 
-def _tell_lost_words(tokenizer: Any, order: Order) -> None:
+def _tell_lost_words(tokenizer: Any, text: str) -> None:
     room = tokenizer.model_max_length
-    for text in (order.prompt, order.negative):
-        length = len(tokenizer(text, truncation=False, verbose=False).input_ids)
-        if length > room:
-            logger.warning("%r is %d tokens long and the model reads %d: its end is not heard", text, length, room)
+    length = len(tokenizer(text, truncation=False, verbose=False).input_ids)
+    if length > room:
+        logger.warning("%r is %d tokens long and the model reads %d: its end is not heard", text, length, room)
 
 
 def denoise(
@@ -132,6 +160,7 @@ def denoise(
 ) -> Tensor:
     """Noise (N, c, h, w), standard normal, to clean latents of the same shape, float32.
 
+    embeddings: of N prompts, or of one for all, as :func:`embed` gives them; of `order` only steps and guidance count.
     Guidance is Ho & Salimans 2022 (arXiv 2207.12598), rescaled as the model's card says (arXiv 2305.08891 §3.4).
     condition: further U-Net channels (N, k, h, w). after_step: called with the latents and the time step they are now
     at (None at the end), and returns the latents to go on with. Raises MameError where the model gives no numbers.
@@ -140,7 +169,7 @@ def denoise(
     scheduler.set_timesteps(order.steps, device=model.compute.device)
     latents = latents.to(model.compute.device) * scheduler.init_noise_sigma
     guided = len(embeddings) == 2
-    text = embeddings.repeat_interleave(len(latents), dim=0)
+    text = embeddings.expand(-1, len(latents), -1, -1).flatten(0, 1)
     times: list[int] = scheduler.timesteps.tolist()
     for number, time in enumerate(times):
         seen = scheduler.scale_model_input(latents, time)
@@ -212,8 +241,8 @@ def clear_air(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     return pixels
 
 
-def _mammogram(model: Model, grey: NDArray[np.float32], order: Order, index: int, side: Laterality) -> Mammogram:
-    pixels = clear_air(grey)
+def _mammogram(model: Model, grey: NDArray[np.float32], wanted: Wanted) -> Mammogram:
+    pixels, order, side = clear_air(grey), wanted.order, wanted.side
     return Mammogram(
         pixels=np.ascontiguousarray(pixels[:, ::-1]) if side is Laterality.R else pixels,
         spacing_mm=model.card.spacing_mm(model.size),
@@ -221,7 +250,7 @@ def _mammogram(model: Model, grey: NDArray[np.float32], order: Order, index: int
         laterality=side,
         description=language.parse(order.prompt) or Description(),
         source=model.name,
-        provenance=provenance(model, order, index),
+        provenance=provenance(model, order, wanted.index),
         synthetic=True,
     )
 
