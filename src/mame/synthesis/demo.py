@@ -28,7 +28,7 @@ from mame.imaging.breast import Breast, breast_area_cm2, estimate_view, find_bre
 from mame.imaging.density import density_class, percent_density
 from mame.mammogram import Area, Box, Density, Laterality, Mammogram, View, area_from_cm2
 from mame.synthesis import showing
-from mame.synthesis.places import free_place
+from mame.synthesis.place import free_place
 
 if TYPE_CHECKING:
     from mame.diffusion.model import Model

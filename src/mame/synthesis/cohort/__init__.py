@@ -1,0 +1,1 @@
+"""Cohorts on order: a plan is dealt out into orders, and every order is made, measured, labelled and written."""
