@@ -104,7 +104,7 @@ def test_demo(run: Run, folders: Folders, film: Path, monkeypatch: pytest.Monkey
 def test_train_options_reach_the_trainer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[mame.TrainConfig, bool]] = []
 
-    def train(config: mame.TrainConfig, resume: bool, _: object) -> Path:
+    def train(config: mame.TrainConfig, resume: bool, *_: object) -> Path:
         seen.append((config, resume))
         return config.out / "model"
 
@@ -114,4 +114,10 @@ def test_train_options_reach_the_trainer(run: Run, monkeypatch: pytest.MonkeyPat
     assert done.stdout == "out/model\n"
     ((config, resume),) = seen
     assert (config.goal, config.dataset, config.steps, config.batch, resume) == ("lesion", "phantom:8", 7, 3, True)
+    assert (config.recipe, config.base) == (None, "new")
     assert json.loads(run("train", "healthy", "phantom:8", "out", "--json").stdout) == {"model": "out/model"}
+    assert (seen[1][0].recipe, seen[1][0].base) == ("default", "mini")
+    run("train", "healthy", "phantom:8", "out", "--recipe", "paper-vindr", "--batch", 4, "--accumulate", 64)
+    assert (seen[2][0].steps, seen[2][0].batch, seen[2][0].accumulate) == (2500, 4, 64)
+    run("train", "healthy", "phantom:8", "out", "--base", "new")
+    assert seen[3][0].recipe is None

@@ -7,10 +7,13 @@ from safetensors.torch import load_file
 
 from mame.dataset.examples import open_examples
 from mame.diffusion import checkpoints, train
-from mame.diffusion.cache import SHARD, build_cache
+from mame.diffusion.cache import SHARD, Words, build_cache
 from mame.diffusion.config import TrainConfig
+from mame.diffusion.feed import order
+from mame.diffusion.machine import settle
 from mame.diffusion.mini import build_scheduler
-from mame.diffusion.objectives import caption, snr_weights
+from mame.diffusion.objectives import caption
+from mame.diffusion.schedule import snr_weights
 from mame.diffusion.start import widen
 from mame.errors import MameError
 from mame.mammogram import Description, LesionKind
@@ -21,6 +24,7 @@ from .small_mini import small_parts
 SMALL = {
     "goal": "healthy", "dataset": "phantom:12:5", "size": 64, "batch": 4, "learning_rate": 1e-3, "precision": "fp32",
     "warmup_steps": 2, "validation_examples": 4, "validate_every": 2, "checkpoint_every": 2, "workers": 1,
+    "tracker": "none",
 }  # fmt: skip
 
 
@@ -84,7 +88,7 @@ def test_an_encoder_stays_as_it_was_while_the_decoder_learns(tmp_path, shared_ca
 
 
 def test_each_pass_shows_every_example_once_in_a_new_order():
-    batches = [train.order(10, position, 4, seed=3) for position in range(5)]
+    batches = [order(10, position, 4, seed=3) for position in range(5)]
     seen = np.concatenate(batches)
     assert sorted(seen[:10]) == list(range(10))
     assert sorted(seen[10:]) == list(range(10))
@@ -128,7 +132,7 @@ def test_a_cache_is_filled_once_and_a_longer_source_adds_to_it(tmp_path):
     with torch.no_grad():
         direct = vae.encode(pixels.expand(-1, 3, -1, -1)).latents
     torch.testing.assert_close(again.batch(np.array([2]))["latents"], direct, atol=2e-2, rtol=2e-3)
-    assert cache.descriptions[2] == examples[2].description
+    assert cache.words[2].description == examples[2].description
 
 
 def test_a_full_disk_at_checkpoint_time_leaves_the_last_checkpoint(tmp_path, shared_cache, monkeypatch):
@@ -141,12 +145,14 @@ def test_a_full_disk_at_checkpoint_time_leaves_the_last_checkpoint(tmp_path, sha
     with pytest.raises(MameError, match="No space left"):
         run(tmp_path, shared_cache, steps=4)
     assert checkpoints.newest(folder / "checkpoints").name == "step-0000002"
-    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step-0000002"]
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["best", "step-0000002"]
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path, shared_cache):
     folder, _ = run(tmp_path, shared_cache, steps=8, keep_checkpoints=2)
-    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step-0000006", "step-0000008"]
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == [
+        "best", "step-0000006", "step-0000008",
+    ]  # fmt: skip
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_do(tmp_path, shared_cache):
@@ -158,7 +164,7 @@ def test_a_caption_says_nothing_that_the_picture_is_not():
     config = TrainConfig(goal="healthy", dataset="phantom:1", out="x", caption_dropout=0.2, field_dropout=0.3)
     truth = Description("siemens", "MLO", "C", "small", LesionKind.MASS)
     rng = np.random.default_rng(0)
-    said = [caption(truth, rng, config) for _ in range(200)]
+    said = [caption(Words(truth), rng, config) for _ in range(200)]
     assert 20 < sum(text == "" for text in said) < 65
     for text in said:
         if text:
@@ -190,12 +196,13 @@ def test_a_wrong_data_set_leaves_no_run_behind(tmp_path):
 
 def test_a_run_folder_is_not_taken_twice_and_not_resumed_with_other_options(tmp_path):
     config = TrainConfig(**SMALL, out=tmp_path / "r")
-    train._open_run(config, resume=False)
+    alone = train.open_accelerator(config, settle(config))
+    train._open_run(config, False, alone)
     with pytest.raises(MameError, match="--resume"):
-        train._open_run(config, resume=False)
+        train._open_run(config, False, alone)
     with pytest.raises(MameError, match=r"batch \(4 before, 8 now\)"):
-        train._open_run(config.model_copy(update={"batch": 8}), resume=True)
-    train._open_run(config.model_copy(update={"steps": 9}), resume=True)
+        train._open_run(config.model_copy(update={"batch": 8}), True, alone)
+    train._open_run(config.model_copy(update={"steps": 9}), True, alone)
 
 
 def test_an_unprepared_source_is_refused(tmp_path):

@@ -40,6 +40,29 @@ def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None] | None
         yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 
+@contextmanager
+def training() -> Iterator[tuple[Callable[[str], None], Callable[[int, int, str], None] | None]]:
+    """Lines, and on a terminal a bar below them: a callback (done, total, what is said beside it)."""
+    if not sys.stderr.isatty():
+        yield announce, None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False, markup=False)
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps"),
+        TextColumn("{task.fields[said]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        bar = bars.add_task("training", total=None, said="")
+        yield console.print, lambda done, total, said: bars.update(bar, completed=done, total=total, said=said)
+
+
 def announce(text: str) -> None:
     """A line about what is being done."""
     print(text, file=sys.stderr, flush=True)

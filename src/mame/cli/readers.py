@@ -8,18 +8,59 @@ from typing import Annotated
 import typer
 
 from mame.cli import options
+from mame.errors import MameError
 
 commands = typer.Typer(help="Reader studies: how many readers, and what their answers show.", rich_markup_mode=None)
 
 
+@commands.command("new")
+def new(
+    real: Annotated[Path, typer.Argument(metavar="REAL", help="A prepared set of real mammograms.")],
+    synthetic: Annotated[Path, typer.Argument(metavar="SYNTHETIC", help="A cohort, or another prepared set.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder for the study.")],
+    kind: Annotated[str, typer.Option(metavar="real|lesion|choice|mark", help="What readers are asked.")] = "real",
+    images: Annotated[int, typer.Option(help="Images of each kind, or pairs.")] = 28,
+    repeats: Annotated[int, typer.Option(help="Cases that every reader sees twice.")] = 0,
+    readers: Annotated[int, typer.Option(help="How many are to read it.")] = 1,
+    seed: options.Seed = 0,
+    margin: Annotated[float, typer.Option(help="Of equivalence with guessing; fixed now, before anybody reads.")] = 0.1,
+    force: options.Force = False,
+) -> None:
+    """Draw a balanced, blinded, matched study.
+
+    No patient twice; each synthetic picture beside a real one of the same view, density and vendor as far as there is
+    one. Prints how well the pictures match, and the folder.
+    """
+    from mame.assess.readers.study import Kind, new_study, read_key
+    from mame.mammogram import closed
+
+    new_study(
+        real, synthetic, study, kind=closed(Kind, kind, "kind"), images=images, repeats=repeats, readers=readers,
+        seed=seed, margin=margin, force=force,
+    )  # fmt: skip
+    key = read_key(study).values()
+    for word in ("lesion", "view", "density", "vendor"):
+        same = sum(word in one.matched for one in key)
+        if word != "lesion" or kind == "lesion":
+            print(f"{word}: the same in {same} of {len(key)}")
+    print(study)
+
+
 @commands.command("analyse")
 def analyse(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY]", help="A study, as far as it has been read.", show_default=False)
+    ] = None,
     answers: Annotated[
-        Path, typer.Option(metavar="FILE.csv", help="Columns reader, case, truth, score; modality and seconds if any.")
-    ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for analysis.json and analysis.html.")],
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Columns reader, case, truth, score; modality and seconds if any."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for analysis.json and analysis.html: of a study its own.")
+    ] = None,
     margin: Annotated[
-        float | None, typer.Option(help="Test equivalence with guessing within this margin, fixed before reading.")
+        float | None,
+        typer.Option(help="Test equivalence with guessing within this margin; a study has its own, fixed before."),
     ] = None,
     force: options.Force = False,
     json: options.Json = False,
@@ -29,18 +70,27 @@ def analyse(
     Each reader's AUROC with DeLong's interval; several readers by Obuchowski and Rockette, readers and cases random;
     kappa between readers. Prints what it shows and the page's path.
     """
-    from mame.assess.readers.analysis import analyse as run
-    from mame.assess.readers.answers import read_answers
+    from mame.assess.readers.analysis import analyse_study, analyse_table
     from mame.assess.readers.report import JSON, verdicts, write_analysis
 
-    found = run(read_answers(answers), margin)
-    page = write_analysis(found, out, force)
+    if (study is None) == (answers is None):
+        raise MameError("give a study, or a table with --answers")
+    if study is not None:
+        if margin is not None:
+            raise MameError("the study's margin was fixed before it was read; --margin is for tables")
+        found, place = analyse_study(study), out or study
+    else:
+        assert answers is not None
+        if out is None:
+            raise MameError("say with --out where the result goes")
+        found, place = analyse_table(answers, margin), out
+    page = write_analysis(found, place, force)
     if json:
-        print((out / JSON).read_text(), end="")
+        print((place / JSON).read_text(), end="")
         return
     for line in found.readers:
         where = f" in {line['modality']}" if line["modality"] else ""
-        print(f"reader {line['reader']}{where}: AUROC {line['auc']:.3f} ({line['low']:.3f} to {line['high']:.3f})")
+        print(f"{line['reader']}{where}: AUROC {line['auc']:.3f} ({line['low']:.3f} to {line['high']:.3f})")
     for said in [*verdicts(found), *found.notes]:
         print(said)
     print(page)

@@ -15,40 +15,71 @@ def train(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A prepared folder, or phantom:COUNT[:SEED].")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the run; the model is in its model/.")],
     base: Annotated[
-        str | None, typer.Option(help="A model to start from, or new.  [default: new]", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What to start from: mini, mini-lesion, a folder, a hub name, or new (random weights).  "
+            "[default: the recipe's]",
+            show_default=False,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="default, paper-omi, paper-vindr, paper-fusion, paper-lesion-omi or paper-lesion-vindr.  "
+            "[default: default, unless --config is given or --base is new]",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="full|dreambooth|lora", help="Which weights are trained, and how.", show_default=False),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps.", show_default=False)] = None,
-    batch: Annotated[int | None, typer.Option(help="Images a step.", show_default=False)] = None,
-    accumulate: Annotated[int | None, typer.Option(help="Batches added up before a step.", show_default=False)] = None,
+    batch: Annotated[int | None, typer.Option(help="Images a backward pass.", show_default=False)] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Backward passes added up for a step.", show_default=False)
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels a side.", show_default=False)] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of AdamW.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="Of order, noise and captions.", show_default=False)] = None,
     precision: Annotated[
         str | None, typer.Option(metavar="auto|bf16|fp16|fp32", help="Of the forward pass.", show_default=False)
     ] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that train together, one a GPU.", show_default=False)
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that draw examples.", show_default=False)] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of latents to share between runs.", show_default=False)
     ] = None,
+    tracker: Annotated[
+        str | None,
+        typer.Option(metavar="tensorboard|wandb|trackio|mlflow|none", help="Who draws curves.", show_default=False),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="YAML with any option of TrainConfig.", show_default=False)
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT, with its options.")] = False,
     json: options.Json = False,
 ) -> None:
     """Train a model on a data set, or on phantoms.
 
-    Ctrl-C stops it, --resume continues it. Options given here go before those of --config. OUT gets config.yaml,
-    checkpoints/, metrics.jsonl, samples/ and model/. Prints the model's folder.
+    Ctrl-C stops it, --resume continues it. Options given here go before those of --config, and those before the
+    recipe's. OUT gets config.yaml, checkpoints/, metrics.jsonl, samples/ and model/. Prints the model's folder.
     """
-    from mame.diffusion.config import TrainConfig
+    from mame.diffusion.config import plan
 
-    told = TrainConfig.read(
-        config, goal=goal, dataset=dataset, out=out, base=base, steps=steps, batch=batch, accumulate=accumulate,
-        learning_rate=learning_rate, seed=seed, precision=precision, workers=workers, cache=cache,
+    told = plan(
+        config, resume, goal=goal, dataset=dataset, out=out, base=base, recipe=recipe, method=method, steps=steps,
+        batch=batch, accumulate=accumulate, size=size, learning_rate=learning_rate, seed=seed, precision=precision,
+        processes=processes, workers=workers, cache=cache, tracker=tracker,
     )  # fmt: skip
     from mame.diffusion.train import train
 
-    model = train(told, resume, output.announce)
+    with output.training() as (announce, progress):
+        model = train(told, resume, announce, progress)
     if json:
         output.show_json({"model": str(model)})
     else:

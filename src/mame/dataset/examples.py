@@ -2,13 +2,14 @@
 
 A source is named in one word: a prepared folder, `phantom:COUNT[:SEED]` for pictures that the simulator draws as they
 are asked for, or `composite:COUNT:SEED:FOLDER` for simulated lesions in the mammograms of a folder. Several with " + "
-between them are mixed; `3*SOURCE` counts one of them three times. Example i is the same whenever it is asked for.
+between them are mixed; `3*SOURCE` counts one of them three times, `toned:SOURCE` brings its windows to one tone.
+Example i is the same whenever it is asked for.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from mame.dataset.regions import Regions
 from mame.errors import MameError
+from mame.imaging.tone import GAIN, MIDDLE, RANGE, tone_of
 from mame.mammogram import Description
 
 TIMES = re.compile(r"(\d+)\*(.+)")
@@ -77,6 +79,8 @@ def open_examples(source: str, kind: str, size: int, regions: Regions = Regions.
     if " + " in source or TIMES.match(source):
         return _mixed(source, kind, size, regions)
     word, _, rest = source.partition(":")
+    if word == "toned":
+        return Toned(source, open_examples(rest, kind, size, regions))
     if word == "phantom":
         from mame.dataset import simulated
 
@@ -155,6 +159,28 @@ def _order(counts: tuple[int, ...]) -> NDArray[np.int64]:
     rows = np.concatenate([np.column_stack([np.full(n, part), np.arange(n)]) for part, n in enumerate(counts)])
     through = (rows[:, 1] + 0.5) / np.repeat(counts, counts)
     return rows[np.argsort(through, kind="stable")]
+
+
+@dataclass(frozen=True)
+class Toned:
+    """Windows brought to one tone by what surrounds their regions, as models with `window_tone` see them."""
+
+    name: str
+    inner: Examples
+
+    @property
+    def key(self) -> str:
+        """Of what."""
+        return f"toned {MIDDLE} {RANGE} {GAIN} {self.inner.key}"
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, index: int) -> Example:
+        example = self.inner[index]
+        if example.region is None:
+            raise MameError(f"{self.name}: has no regions to go by; toned: is for windows")
+        return replace(example, pixels=tone_of(example.pixels, example.region).apply(example.pixels))
 
 
 @dataclass(frozen=True)

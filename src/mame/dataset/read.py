@@ -31,6 +31,12 @@ class PreparedSet:
         """The sides that have images."""
         return tuple(split for split in Split if (self.folder / split / METADATA).is_file())
 
+    @property
+    def framing(self) -> str:
+        """The frame of its pictures ("field" or "center_crop"); "" where sets of several frames were joined."""
+        found = _framings(self.about["order"])
+        return found.pop() if len(found) == 1 else ""
+
     def rows(self, split: Split | str) -> list[Row]:
         """The rows of one side, in the file's order; none where the side has no images."""
         return list(self.iterate(split))
@@ -75,6 +81,11 @@ class PreparedSet:
         """Rows and pictures of one side, one at a time."""
         for row in self.iterate(split):
             yield row, self.mammogram(split, row)
+
+
+def _framings(order: dict[str, Any]) -> set[str]:
+    joined: list[dict[str, Any]] = order.get("fused", [])
+    return set().union(*map(_framings, joined)) if joined else {str(order.get("framing", ""))}
 
 
 def open_set(folder: str | os.PathLike[str]) -> PreparedSet:

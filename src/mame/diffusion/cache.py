@@ -9,43 +9,70 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mame.dataset.examples import Example, Examples
+from mame.diffusion import latent
 from mame.errors import MameError
 from mame.mammogram import Description
 
 SHARD = 128
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is known of a picture in words. text: a caption in free words, used as it is."""
+
+    description: Description
+    text: str | None = None
 
 
 class LatentCache:
-    """Cached items by number: `latents` C×h×w, and for lesion windows `masked` C×h×w and `mask` 1×h×w, all float16."""
+    """Cached items by number, memory-mapped, all float16.
+
+    `latents` C×h×w, and where the autoencoder gives a distribution its `deviation`; for lesions also `masked` C×h×w,
+    `mask` 1×h×w and `lesion` 1×h×w; for decoders `pixels` 1×H×W.
+    """
 
     def __init__(self, folder: Path, count: int) -> None:
         self.folder = folder
         self.count = count
         self._shards: list[Any] = []
-        self.descriptions: list[Description] = []
+        self.words: list[Words] = []
         for start in range(0, count, SHARD):
-            handle = safe_open(_shard_path(folder, start), framework="pt")
+            handle = safe_open(shard_path(folder, start), framework="pt")
             self._shards.append(handle)
-            said = json.loads(handle.metadata()["descriptions"])
-            self.descriptions += [Description(**one) for one in said]
+            said = handle.metadata()
+            texts = json.loads(said["texts"]) if "texts" in said else [None] * SHARD
+            told = json.loads(said["descriptions"])[: count - start]
+            self.words += [Words(Description(**one), text) for one, text in zip(told, texts, strict=False)]
 
     def __len__(self) -> int:
         return self.count
 
-    def batch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tensors each item has."""
+        return tuple(self._shards[0].keys())
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """C, h, w."""
+        return tuple(self._shards[0].get_slice("latents").get_shape()[1:])
+
+    def batch(self, indices: NDArray[np.integer[Any]] | Sequence[int]) -> Tensors:
         """Stacked float32 tensors of the items with these numbers."""
         rows: dict[str, list[torch.Tensor]] = {}
         for index in indices:
@@ -74,11 +101,11 @@ def build_cache(
     Can be stopped at any point: finished shards stay.
     """
     folder = root / f"latents-{_key(examples, autoencoder, with_pixels)}"
-    folder.mkdir(parents=True, exist_ok=True)
-    starts = [start for start in range(0, len(examples), SHARD) if not _shard_path(folder, start).exists()]
-    if starts:
-        megabytes = len(examples) * 4 * (size // 8) ** 2 * 2 / 1e6
-        announce(f"caching latents of {len(examples)} examples in {folder} (about {megabytes:,.0f} MB of latents)")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MameError(f"{folder}: the latent cache can't be made: {error.strerror}") from error
+    if starts := missing_shards(folder, len(examples)):
         _fill(examples, autoencoder, folder, starts, workers, with_pixels, announce)
     return LatentCache(folder, len(examples))
 
@@ -88,22 +115,36 @@ def _fill(
     announce: Callable[[str], None],
 ) -> None:  # fmt: skip
     began = time.monotonic()
-    for done, (start, shard) in enumerate(_shards(examples, starts, workers), 1):
-        tensors = encode(shard, autoencoder)
+    done = 0
+    quick = latent.patchwise(autoencoder)
+    for number, (start, shard) in enumerate(_shards(examples, starts, workers), 1):
+        tensors = encode(shard, autoencoder, quick)
         if with_pixels:
             stored = np.stack([np.rint(example.pixels * 65535) for example in shard]).astype(np.uint16)
             tensors["pixels"] = torch.from_numpy(stored)[:, None]
-        said = json.dumps([asdict(example.description) for example in shard])
-        path = _shard_path(folder, start)
-        beside = path.with_suffix(".part")
-        try:
-            save_file(tensors, beside, metadata={"descriptions": said})
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise MameError(f"{path}: cannot write the latent cache: {error.strerror or error}") from error
+        if number == 1:
+            megabytes = sum(tensor[0].nbytes for tensor in tensors.values()) * len(examples) / 1e6
+            announce(f"caching latents of {len(examples)} examples in {folder} (about {megabytes:,.0f} MB)")
+        write_shard(folder, start, tensors, [Words(example.description, example.text) for example in shard])
+        done += len(shard)
+        announce(f"  {number}/{len(starts)} shards, {done / (time.monotonic() - began):.1f} examples/s")
+
+
+def write_shard(folder: Path, start: int, tensors: Tensors, words: list[Words]) -> None:
+    """Write the shard that begins at number `start`: whole or absent. Raises MameError on a full disk."""
+    path = shard_path(folder, start)
+    beside = path.with_suffix(".part")
+    said = {"descriptions": json.dumps([asdict(one.description) for one in words])}
+    if any(one.text is not None for one in words):
+        said["texts"] = json.dumps([one.text for one in words])
+    try:
+        save_file(tensors, beside, metadata=said)
         beside.replace(path)
-        rate = done * SHARD / (time.monotonic() - began)
-        announce(f"  {done}/{len(starts)} shards, {rate:.1f} examples/s")
+    except Exception as error:  # safetensors has its own error for a full disk
+        beside.unlink(missing_ok=True)
+        raise MameError(
+            f"{path}: cannot write the latent cache: {getattr(error, 'strerror', None) or error}"
+        ) from error
 
 
 def _shards(examples: Examples, starts: list[int], workers: int) -> Iterator[tuple[int, list[Example]]]:
@@ -128,42 +169,62 @@ def _one_thread() -> None:
 
 
 @torch.no_grad()
-def encode(examples: list[Example], autoencoder: Any) -> dict[str, torch.Tensor]:
-    """Latents (float16) of examples; with a region also the latents of the picture without it, and the mask there."""
-    pixels = torch.from_numpy(np.stack([example.pixels for example in examples]))[:, None] * 2 - 1
-    tensors = {"latents": _latents(autoencoder, pixels)}
-    if examples[0].region is not None:
-        region = torch.from_numpy(np.stack([example.region for example in examples if example.region is not None]))[
-            :, None
-        ]
-        tensors["masked"] = _latents(autoencoder, torch.where(region, 0.0, pixels))
-        small = (tensors["latents"].shape[-2], tensors["latents"].shape[-1])
-        # nearest neighbour, as the stock inpainting pipeline shrinks its masks
-        tensors["mask"] = torch.nn.functional.interpolate(region.float(), size=small).half()
+def encode(
+    examples: list[Example], autoencoder: Any, quick: Callable[[torch.Tensor], torch.Tensor] | None = None
+) -> Tensors:
+    """Latents (float16) of examples; with a region also the latents of the picture without it, and the mask there.
+
+    quick: what `latent.patchwise` found.
+    """
+    place = next(autoencoder.parameters()).device
+    pixels = torch.from_numpy(np.stack([example.pixels for example in examples])).to(place) * 2 - 1
+    mean, deviation = (quick(pixels), None) if quick else latent.moments(autoencoder, pixels)
+    tensors = {"latents": mean}
+    if deviation is not None:
+        tensors["deviation"] = deviation
+    regions = [example.region for example in examples if example.region is not None]
+    if regions:
+        region = torch.from_numpy(np.stack(regions)).to(place)
+        small = (mean.shape[-2], mean.shape[-1])
+        masked = torch.where(region, 0.0, pixels)
+        tensors["masked"] = quick(masked) if quick else latent.encode_signed(autoencoder, masked)
+        tensors["mask"] = latent.latent_mask(region, small)
         lesion = np.stack([np.zeros(e.pixels.shape, bool) if e.lesion is None else e.lesion for e in examples])
-        tensors["lesion"] = torch.nn.functional.adaptive_avg_pool2d(
-            torch.from_numpy(lesion)[:, None].float(), small
-        ).half()
-    return tensors
-
-
-def _latents(autoencoder: Any, pixels: torch.Tensor) -> torch.Tensor:
-    parts = []
-    for chunk in pixels.split(4):
-        encoded = autoencoder.encode(chunk.expand(-1, 3, -1, -1))
-        latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mean
-        parts.append((latents * autoencoder.config.scaling_factor).half())
-    return torch.cat(parts).contiguous()
+        covered = torch.from_numpy(lesion)[:, None].float()
+        tensors["lesion"] = torch.nn.functional.adaptive_avg_pool2d(covered, small)
+    return {name: tensor.half().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _key(examples: Examples, autoencoder: Any, with_pixels: bool) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(autoencoder.encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.float().numpy().tobytes())
+    digest = hash_of(autoencoder.encoder)
+    if hasattr(autoencoder, "quant_conv") and autoencoder.quant_conv is not None:
+        digest.update(hash_of(autoencoder.quant_conv).digest())
     digest.update(f"{examples.key} {with_pixels}".encode())
     return digest.hexdigest()[:16]
 
 
-def _shard_path(folder: Path, start: int) -> Path:
+def hash_of(module: torch.nn.Module) -> Any:
+    """SHA-256 over the names and float32 values of a module's tensors, to be updated with what else matters."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.float().cpu().numpy().tobytes())
+    return digest
+
+
+def missing_shards(folder: Path, count: int) -> list[int]:
+    """Where the shards begin that are not there, or stem from a time when fewer examples were asked for."""
+    return [start for start in range(0, count, SHARD) if _length(folder, start) < min(SHARD, count - start)]
+
+
+def _length(folder: Path, start: int) -> int:
+    path = shard_path(folder, start)
+    if not path.exists():
+        return 0
+    with safe_open(path, framework="pt") as shard:
+        return int(shard.get_slice("latents").get_shape()[0])
+
+
+def shard_path(folder: Path, start: int) -> Path:
+    """The file of the shard that begins at number `start`."""
     return folder / f"{start:07d}.safetensors"

@@ -7,29 +7,39 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mame.errors import MameError
 
+BEST = "best"
+Tensors = dict[str, torch.Tensor]
+
 
 class Average:
-    """Exponential moving average of trainable parameters; young averages forget faster ((1 + n)/(10 + n))."""
+    """Exponential moving average of trainable parameters; young averages forget faster ((1 + n)/(10 + n)).
+
+    With a decay of 0 there is none: nothing is kept, and the parameters stand for it.
+    """
 
     def __init__(self, module: torch.nn.Module, decay: float) -> None:
         self.decay = decay
-        self.values = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
+        kept = [(n, p) for n, p in module.named_parameters() if p.requires_grad] if decay else []
+        self.values = {name: parameter.detach().clone() for name, parameter in kept}
 
     @torch.no_grad()
     def update(self, module: torch.nn.Module, step: int) -> None:
         """Move towards the parameters after step number `step` (from 1)."""
         weight = 1.0 - min(self.decay, (1 + step) / (10 + step))
-        for name, parameter in module.named_parameters():
-            if name in self.values:
-                self.values[name].lerp_(parameter.detach(), weight)
+        here = {name: p.detach() for name, p in module.named_parameters() if name in self.values}
+        if here:
+            torch._foreach_lerp_([self.values[name] for name in here], list(here.values()), weight)
 
     def swap(self, module: torch.nn.Module) -> None:
         """Exchange the average and the parameters; a second call undoes it."""
@@ -39,30 +49,64 @@ class Average:
                 parameter.data = self.values[name]
                 self.values[name] = kept
 
+    @contextmanager
+    def in_place(self, module: torch.nn.Module) -> Iterator[None]:
+        """The average in the parameters' place, and the module in evaluation mode."""
+        self.swap(module)
+        module.eval()
+        try:
+            yield
+        finally:
+            module.train()
+            self.swap(module)
+
 
 def save_checkpoint(
     folder: Path, step: int, module: torch.nn.Module, average: Average, optimizer: torch.optim.Optimizer, keep: int,
     facts: dict[str, Any],
 ) -> Path:  # fmt: skip
     """Write `folder/step-NNNNNNN` and remove all but the newest `keep`. Raises MameError on a full disk."""
+    tensors, scalars = _flatten(optimizer.state_dict()["state"])
+    files = {"weights": trainable(module), "optimizer": tensors}
+    if average.values:
+        files["average"] = {name: value.contiguous() for name, value in average.values.items()}
     path = folder / f"step-{step:07d}"
-    beside = folder / f".{path.name}.part"
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir(parents=True)
-        save_file(_trainable(module), beside / "weights.safetensors")
-        save_file({n: v.contiguous() for n, v in average.values.items()}, beside / "average.safetensors")
-        tensors, scalars = _flatten(optimizer.state_dict()["state"])
-        save_file(tensors, beside / "optimizer.safetensors")
-        (beside / "state.json").write_text(json.dumps({"step": step, "optimizer": scalars, **facts}), encoding="utf-8")
-        shutil.rmtree(path, ignore_errors=True)
-        beside.rename(path)
-    except OSError as error:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise MameError(f"{path}: cannot write the checkpoint ({error.strerror}); the last one is intact") from error
+    _write(path, files, {"step": step, "optimizer": scalars, **facts})
     for old in sorted(folder.glob("step-*"))[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return path
+
+
+def save_best(folder: Path, module: torch.nn.Module, facts: dict[str, Any]) -> None:
+    """Write the trainable weights as they are now to `folder/best`, in place of an older one."""
+    _write(folder / BEST, {"weights": trainable(module)}, facts)
+
+
+def best_facts(folder: Path) -> dict[str, Any]:
+    """What `save_best` was given, or nothing where there is no best yet."""
+    path = folder / BEST / "state.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def load_best(folder: Path, module: torch.nn.Module) -> None:
+    """Put the weights of `folder/best` into a module."""
+    module.load_state_dict(_read(folder / BEST / "weights.safetensors"), strict=False)
+
+
+def _write(path: Path, files: dict[str, Tensors], facts: dict[str, Any]) -> None:
+    beside = path.parent / f".{path.name}.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        for name, tensors in files.items():
+            save_file(tensors, beside / f"{name}.safetensors")
+        (beside / "state.json").write_text(json.dumps(facts), encoding="utf-8")
+        shutil.rmtree(path, ignore_errors=True)
+        beside.rename(path)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
+        raise MameError(f"{path}: cannot write the checkpoint ({reason}); the last one is intact") from error
 
 
 def newest(folder: Path) -> Path | None:
@@ -74,42 +118,60 @@ def newest(folder: Path) -> Path | None:
 def load_checkpoint(
     path: Path, module: torch.nn.Module, average: Average, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """Put a checkpoint back; returns what `save_checkpoint` was given as facts, and the step."""
-    facts: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    weights = load_file(path / "weights.safetensors")
-    missing = set(_trainable(module)) - set(weights)
+    """Put a checkpoint back; returns what `save_checkpoint` was given as facts, and the step.
+
+    Raises MameError for a checkpoint of another model and for one that can't be read.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MameError(f"{path}: the checkpoint can't be read: {error}") from error
+    weights = _read(path / "weights.safetensors")
+    missing = set(trainable(module)) - set(weights)
     if missing:
         raise MameError(f"{path}: not a checkpoint of this model: no {sorted(missing)[0]}")
     module.load_state_dict(weights, strict=False)
-    for name, value in load_file(path / "average.safetensors").items():
-        average.values[name].copy_(value)
+    if average.values:
+        for name, value in _read(path / "average.safetensors").items():
+            average.values[name].copy_(value)
     whole = optimizer.state_dict()
-    whole["state"] = _unflatten(load_file(path / "optimizer.safetensors"), facts.pop("optimizer"))
+    whole["state"] = _unflatten(_read(path / "optimizer.safetensors"), facts.pop("optimizer"))
     optimizer.load_state_dict(whole)
     for parameter, slots in optimizer.state.items():
         for name, value in slots.items():
             if torch.is_tensor(value) and value.shape == parameter.shape:
                 # the fused optimisers walk memory, so a slot must lie as its parameter does (channels last)
-                slots[name] = torch.empty_like(parameter).copy_(value)
+                slots[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     return facts
 
 
-def _trainable(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+def _read(path: Path) -> Tensors:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise MameError(f"{path}: the checkpoint can't be read: {error}") from error
+
+
+def trainable(module: torch.nn.Module) -> Tensors:
+    """The parameters that are trained, by name."""
     return {n: p.detach().contiguous() for n, p in module.named_parameters() if p.requires_grad}
 
 
-def _flatten(state: dict[int, dict[str, Any]]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _flatten(state: dict[int, dict[str, Any]]) -> tuple[Tensors, dict[str, Any]]:
     tensors, scalars = {}, {}
+    seen: set[int] = set()
     for index, slots in state.items():
         for name, value in slots.items():
             if torch.is_tensor(value):
-                tensors[f"{index}/{name}"] = value.contiguous()
+                shared = value.numel() > 0 and value.data_ptr() in seen  # 8-bit optimisers share their tables
+                seen.add(value.data_ptr())
+                tensors[f"{index}/{name}"] = value.clone() if shared else value.contiguous()
             else:
                 scalars[f"{index}/{name}"] = value
     return tensors, scalars
 
 
-def _unflatten(tensors: dict[str, torch.Tensor], scalars: dict[str, Any]) -> dict[int, dict[str, Any]]:
+def _unflatten(tensors: Tensors, scalars: dict[str, Any]) -> dict[int, dict[str, Any]]:
     state: dict[int, dict[str, Any]] = {}
     for key, value in {**tensors, **scalars}.items():
         index, name = key.split("/", 1)

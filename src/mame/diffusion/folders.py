@@ -56,6 +56,7 @@ class ModelCard(BaseModel):
     frame: Framing = Framing.CENTER_CROP
     field_mm: float | None = Field(default=None, gt=0)  # width of the whole picture, in the field frame
     window_factor: float = Field(default=3.0, ge=1)  # side of a lesion window over the longer side of the lesion
+    window_tone: bool = False  # learned from windows brought to one tone (imaging/tone.py)
     guidance_rescale: float = Field(default=0.0, ge=0, le=1)  # arXiv 2305.08891 §3.4
     companion: str | None = None  # the model that does what this one can't: paints lesions, or makes whole pictures
     vendors: tuple[str, ...] = ()

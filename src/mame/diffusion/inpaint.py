@@ -24,6 +24,7 @@ from mame.errors import MameError
 from mame.imaging import framing
 from mame.imaging.breast import Breast, find_breast
 from mame.imaging.framing import Frame
+from mame.imaging.tone import tone_of
 from mame.mammogram import Box, Laterality, Lesion, LesionKind, Mammogram, SpacingOrigin, Stored, closed
 
 if TYPE_CHECKING:
@@ -227,7 +228,8 @@ def _paint(
     seen, window_mask = frame.apply(pixels), frame.apply_mask(mask)
     if not window_mask.any():
         raise MameError("the region is smaller than one pixel of what the model sees: use window lesion")
-    pictures = torch.from_numpy(seen)[None].to(device)
+    tone = tone_of(seen, window_mask) if model.card.window_tone else None
+    pictures = torch.from_numpy(seen if tone is None else tone.apply(seen))[None].to(device)
     masks = torch.from_numpy(window_mask)[None].to(device)
     source = latent.encode(autoencoder, pictures)
     start = sample.noise(order.seed, index, (source.shape[1], source.shape[2], source.shape[3]))[None].to(device)
@@ -238,7 +240,8 @@ def _paint(
         keep = _kept_surroundings(model, source, start, masks)
     made = sample.denoise(model, start, sample.embed(model, order), order, condition, keep, progress)
     change = latent.decode(autoencoder, made) - latent.decode(autoencoder, source)
-    return np.asarray(seen + change[0].cpu().numpy(), dtype=np.float32)
+    changed = change[0].cpu().numpy()
+    return np.asarray(seen + changed if tone is None else tone.lay(seen, changed), dtype=np.float32)
 
 
 def _kept_surroundings(

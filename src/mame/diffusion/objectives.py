@@ -1,4 +1,7 @@
-"""What a step of training minimises: one class a goal, each a module whose call gives the loss of a batch."""
+"""What a step of training minimises: one class a goal, each a module whose call gives the loss of a batch.
+
+What is random in a step is drawn for all of its pictures at once by `draw`, before they are cut into batches.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +13,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mame import prompt
-from mame.diffusion.config import TrainConfig
+from mame.diffusion.cache import Words
+from mame.diffusion.config import Captions, TrainConfig
+from mame.diffusion.schedule import prediction_of, signal_and_noise, snr_weights
 from mame.mammogram import Description
 
 Batch = dict[str, Any]
 
 
-def signal_and_noise(scheduler: Any) -> tuple[Tensor, Tensor]:
-    """(√ᾱ, √(1-ᾱ)) for every training timestep, each T, float32."""
-    kept = scheduler.alphas_cumprod.double()
-    return kept.sqrt().float(), (1.0 - kept).sqrt().float()
-
-
-def snr_weights(scheduler: Any, timesteps: Tensor, gamma: float | None) -> Tensor:
-    """Loss weights of min-SNR-γ (Hang 2023, eq. 8), B: min(SNR, γ)/SNR for epsilon, min(SNR, γ)/(SNR + 1) for v.
-
-    All ones where gamma is None.
-    """
-    if gamma is None:
-        return torch.ones_like(timesteps, dtype=torch.float32)
-    kept = scheduler.alphas_cumprod.to(timesteps.device).double()[timesteps]
-    snr = kept / (1.0 - kept)
-    below = snr.clamp(max=gamma)
-    kind = scheduler.config.prediction_type
-    return (below / (snr + 1.0) if kind == "v_prediction" else below / snr).float()
-
-
-def caption(description: Description, rng: np.random.Generator, config: TrainConfig) -> str:
+def caption(words: Words, rng: np.random.Generator, config: TrainConfig) -> str:
     """A prompt for a picture: fields left out at random, either priority, and now and then nothing at all."""
     if rng.random() < config.caption_dropout:
         return ""
+    if words.text is not None:
+        return words.text
+    description = words.description
+    if config.captions is Captions.FIXED:
+        return prompt.write(description)
     # the lesion word stays: a lesion model that isn't told what it paints learns to paint anything
     kept = {
         name: None if rng.random() < config.field_dropout else getattr(description, name)
@@ -50,7 +40,7 @@ def caption(description: Description, rng: np.random.Generator, config: TrainCon
 
 
 class Denoise(nn.Module):
-    """Predict the noise (or v) in noisy latents from a caption; lesion windows also show the mask and the rest."""
+    """Predict the noise (or v) in noisy latents from a caption; lesion examples also show the mask and the rest."""
 
     def __init__(self, unet: Any, text_encoder: Any, tokenizer: Any, scheduler: Any, config: TrainConfig) -> None:
         super().__init__()
@@ -59,51 +49,75 @@ class Denoise(nn.Module):
         self.tokenizer = tokenizer
         self.scheduler = scheduler
         self.config = config
-        text_encoder.requires_grad_(config.train_text_encoder)
+        self.encodes_text = any(parameter.requires_grad for parameter in text_encoder.parameters())
+        self._embeddings: dict[str, Tensor] = {}  # of captions, while the text encoder is frozen: they are few
         signal, noise = signal_and_noise(scheduler)
         self.signal: Tensor
         self.noise: Tensor
         self.register_buffer("signal", signal, persistent=False)
         self.register_buffer("noise", noise, persistent=False)
 
-    def prepare(self, batch: Batch, descriptions: list[Description], rng: np.random.Generator) -> Batch:
-        """Add what is random in a step: timesteps B, noise B×C×h×w, captions as token ids B×L."""
-        latents = batch["latents"]
+    def draw(self, shape: tuple[int, ...], words: list[Words], rng: np.random.Generator) -> Batch:
+        """What is random in a step, for latents of a shape (C, h, w): timesteps N, noise N×C×h×w, captions.
+
+        Captions are token ids (N×L) or, while the text encoder is frozen, embeddings (N×L×D).
+        """
         generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
-        captions = [caption(description, rng, self.config) for description in descriptions]
-        tokens = self.tokenizer(
-            captions,
-            padding="max_length",
-            truncation=True,
-            max_length=self.tokenizer.model_max_length,
-            return_tensors="pt",
-        )
-        # stratified: each batch covers the whole range of timesteps, which halves the noise of the loss
-        strata = (torch.arange(len(latents)) + torch.rand(len(latents), generator=generator)) / len(latents)
-        return {
-            **batch,
+        captions = [caption(one, rng, self.config) for one in words]
+        count = len(words)
+        # stratified: each step covers the whole range of timesteps, which halves the noise of the loss
+        strata = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+        batch: Batch = {
             "timesteps": (strata * len(self.signal)).long().clamp(max=len(self.signal) - 1),
-            "noise": torch.randn(latents.shape, generator=generator),
-            "tokens": tokens.input_ids,
+            "noise": torch.randn((count, *shape), generator=generator),
+            **self.said(captions),
         }
+        if self.config.offset_noise:
+            # a little of the noise is the same all over the picture (N. Guttenberg 2023): greys learn to move as one
+            offset = torch.randn((count, shape[0], 1, 1), generator=generator)
+            batch["noise"] = batch["noise"] + self.config.offset_noise * offset
+        return batch
+
+    def said(self, captions: list[str]) -> Batch:
+        """Captions as the model hears them: `tokens`, or `text` while the text encoder is frozen."""
+        if self.encodes_text:
+            return {"tokens": self._tokens(captions)}
+        if new := sorted({one for one in captions if one not in self._embeddings}):
+            with torch.no_grad():
+                heard = self._heard(self._tokens(new).to(self.signal.device)).float().cpu()
+            self._embeddings |= dict(zip(new, heard, strict=True))
+        return {"text": torch.stack([self._embeddings[one] for one in captions])}
+
+    def _tokens(self, captions: list[str]) -> Tensor:
+        length = self.tokenizer.model_max_length
+        found = self.tokenizer(captions, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        tokens: Tensor = found.input_ids
+        return tokens
+
+    def _heard(self, tokens: Tensor) -> Tensor:
+        heard: Tensor = self.text_encoder(tokens)[0]
+        return heard
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean weighted squared error of the prediction."""
         latents, noise, timesteps = batch["latents"], batch["noise"], batch["timesteps"]
+        if "deviation" in batch:
+            latents = latents + batch["deviation"] * batch["within"]
         shape = (-1, 1, 1, 1)
         signal, spread = self.signal[timesteps].view(shape), self.noise[timesteps].view(shape)
         seen = signal * latents + spread * noise
         if "masked" in batch:
             seen = torch.cat([seen, batch["mask"], batch["masked"]], dim=1)
-        text = self.text_encoder(batch["tokens"])[0]
+        text = batch["text"] if "text" in batch else self._heard(batch["tokens"])
         guess = self.unet(seen.contiguous(memory_format=torch.channels_last), timesteps, text).sample.float()
-        kind = self.scheduler.config.prediction_type
-        target = signal * noise - spread * latents if kind == "v_prediction" else noise
-        error = (guess - target).pow(2)
+        velocity = prediction_of(self.scheduler) == "v_prediction"
+        error = (guess - (signal * noise - spread * latents if velocity else noise)).pow(2)
         if "mask" in batch:
             weight = 1.0 + self.config.region_weight * batch["mask"]
             error = error * weight / weight.mean(dim=(1, 2, 3), keepdim=True)
         weights = snr_weights(self.scheduler, timesteps, self.config.min_snr_gamma)
+        if "share" in batch:
+            weights = weights * batch["share"]
         return (error.mean(dim=(1, 2, 3)) * weights).mean()
 
 
@@ -115,15 +129,18 @@ class Decode(nn.Module):
         self.autoencoder = autoencoder
         self.config = config
         autoencoder.encoder.requires_grad_(False)
+        if getattr(autoencoder, "quant_conv", None) is not None:  # AutoencoderKL's last step of encoding
+            autoencoder.quant_conv.requires_grad_(False)
 
-    def prepare(self, batch: Batch, descriptions: list[Description], rng: np.random.Generator) -> Batch:
+    def draw(self, shape: tuple[int, ...], words: list[Words], rng: np.random.Generator) -> Batch:
         """Nothing is random here but the order of the crops."""
-        return batch
+        return {}
 
     def forward(self, batch: Batch) -> Tensor:
         """Absolute error plus the error of gradients at three scales, which keeps texture (fibres, grain) alive."""
         wanted = batch["pixels"] * 2 - 1
-        given = self.autoencoder.decode(batch["latents"].contiguous(memory_format=torch.channels_last)).sample.float()
+        latents = batch["latents"] / self.autoencoder.config.scaling_factor
+        given = self.autoencoder.decode(latents.contiguous(memory_format=torch.channels_last)).sample.float()
         loss = (given - wanted).abs().mean()
         a, b = given.mean(dim=1, keepdim=True), wanted
         for _ in range(3):

@@ -7,27 +7,72 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
-from mame.diffusion.config import TrainConfig
+from mame.diffusion import latent
+from mame.diffusion.config import Goal, TrainConfig
+from mame.diffusion.data import held_out_of
+from mame.diffusion.device import Compute
+from mame.diffusion.folders import ModelCard
+from mame.diffusion.model import Model
+from mame.diffusion.sample import Order, denoise, embed, noise
+from mame.prompt import write
+
+STEPS, GUIDANCE = 20, 3.0
+WINDOWS = 4
 
 
 @torch.no_grad()
-def sample_grid(parts: Any, config: TrainConfig, path: Path, steps: int = 20, guidance: float = 3.0) -> None:
-    """Write one picture a prompt, side by side (8-bit PNG; a look at the training, not a result)."""
-    from diffusers import StableDiffusionPipeline
+def sample_grid(parts: Any, config: TrainConfig, path: Path) -> NDArray[np.uint8]:
+    """Write one picture a prompt, side by side (8-bit PNG; a look at the training, not a result), and return it.
 
-    pipeline: Any = StableDiffusionPipeline(
-        vae=parts.autoencoder, text_encoder=parts.text_encoder, tokenizer=parts.tokenizer, unet=parts.unet,
-        scheduler=parts.scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    pipeline.set_progress_bar_config(disable=True)
-    generators = [torch.Generator().manual_seed(i) for i in range(len(config.sample_prompts))]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        made = pipeline(
-            list(config.sample_prompts), num_inference_steps=steps, guidance_scale=guidance, generator=generators,
-            height=config.size, width=config.size, output_type="np",
-        ).images  # fmt: skip
+    A lesion model paints into held-out pictures: each as it is, what the model saw of it, and what it made.
+    """
+    compute = Compute(next(parts.unet.parameters()).device, torch.float32)
+    model = Model("training", path, ModelCard(), parts, compute)
+    parts.autoencoder.to(compute.device)
+    kind = compute.device.type
+    half = torch.bfloat16 if kind == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
+    with torch.autocast(kind, dtype=half):
+        rows = _painted(model, config) if config.goal is Goal.LESION else [_made(model, config)]
+    row = np.concatenate(rows, axis=0)
+    grid = (np.clip(row, 0, 1) * 255).round().astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    row = np.concatenate([picture.mean(axis=2) for picture in np.clip(made, 0, 1)], axis=1)
-    Image.fromarray((row * 255).round().astype(np.uint8)).save(path)
+    Image.fromarray(grid).save(path)
+    return grid
+
+
+def _made(model: Model, config: TrainConfig) -> NDArray[np.float32]:
+    pictures = []
+    for number, prompt in enumerate(config.sample_prompts):
+        order = Order(prompt, number, STEPS, GUIDANCE)
+        made = denoise(model, _start(model, config, number), embed(model, order), order)
+        pictures.append(_decoded(model, made))
+    return np.concatenate(pictures, axis=1)
+
+
+def _painted(model: Model, config: TrainConfig) -> list[NDArray[np.float32]]:
+    examples, numbers = held_out_of(config)
+    rows = []
+    for number in numbers[:WINDOWS]:
+        example = examples[int(number)]
+        assert example.region is not None
+        order = Order(example.text or write(example.description), int(number), STEPS, GUIDANCE)
+        place = model.compute.device
+        picture, region = (torch.from_numpy(array)[None].to(place) for array in (example.pixels, example.region))
+        condition = latent.inpainting_condition(model.parts.autoencoder, picture, region)
+        made = _decoded(model, denoise(model, _start(model, config, number), embed(model, order), order, condition))
+        seen = np.where(example.region, np.float32(0.5), example.pixels)
+        rows.append(np.concatenate([example.pixels, seen, made], axis=1))
+    return rows
+
+
+def _start(model: Model, config: TrainConfig, number: int) -> torch.Tensor:
+    side = config.size // model.latent_scale
+    return noise(config.seed, int(number), (int(model.parts.unet.config.out_channels), side, side))[None]
+
+
+def _decoded(model: Model, latents: torch.Tensor) -> NDArray[np.float32]:
+    with torch.autocast(latents.device.type, enabled=False):
+        return latent.decode(model.parts.autoencoder, latents.float())[0].cpu().numpy()

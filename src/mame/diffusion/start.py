@@ -2,42 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from mame.dataset.examples import open_examples
-from mame.diffusion.config import Goal, TrainConfig
+from mame.diffusion.config import NEW, Goal, Method, TrainConfig
+from mame.diffusion.data import Data, examples_of
 from mame.diffusion.folders import Framing, ModelCard, model_folder, read_card
+from mame.diffusion.lora import add_adapters, merge_adapters, save_adapters
 from mame.diffusion.mini import Parts, linear_encoder_weights, new_mini, set_linear_encoder
 from mame.diffusion.model import load_parts, save_model
+from mame.diffusion.schedule import changed_as_asked, has_zero_snr, load_scheduler, prediction_of
 from mame.errors import MameError
 
-NEW = "new"
 ENCODER_PICTURES = 96
+FIELD_MM = 256.0  # of the field frame
 
 
-def starting_parts(config: TrainConfig) -> Parts:
-    """The parts that `config.base` names, ready for `config.goal`.
+def starting_parts(config: TrainConfig, announce: Callable[[str], None] = print) -> Parts:
+    """The parts that `config.base` names, ready for `config.goal`, and a line about them.
 
     "new" is mini with random weights, its encoder fitted to pictures of the data set; anything else is opened as a
-    model. A lesion model is made from a four-channel base by widening its first convolution with zeros: at step 0 it
-    equals its base. Raises MameError for an unknown base, and for an inpainting base of a model for whole pictures.
+    model, with the scheduler that it has. A lesion model is made from a four-channel base by widening its first
+    convolution with zeros: at step 0 it equals its base. Raises MameError for an unknown base, for parts that don't fit
+    each other or the goal, and for a schedule that can't be what was asked.
     """
     lesion = config.goal is Goal.LESION
     if config.base == NEW:
         parts = new_mini(inpainting=lesion, seed=config.seed)
         set_linear_encoder(parts.autoencoder, *linear_encoder_weights(_some_pictures(config)))
         return parts
-    parts = load_parts(model_folder(config.base))
-    wide = parts.unet.config.in_channels > parts.unet.config.out_channels
-    if lesion and not wide:
+    folder = model_folder(config.base)
+    scheduler = load_scheduler(folder)
+    parts = load_parts(folder)
+    parts.scheduler, changes = changed_as_asked(scheduler, config)
+    check_parts(parts, config)
+    announce(f"base {config.base}: {describe(parts)}")
+    for line in changes:
+        announce(line)
+    if lesion and not _paints(parts.unet):
         widen(parts.unet)
-    if config.goal is Goal.HEALTHY and wide:
-        raise MameError(f"base {config.base!r} paints into pictures; whole ones need a base with four input channels")
+        announce("the base makes whole pictures: its first layer gets five more inputs, which weigh nothing at first")
     return parts
+
+
+def describe(parts: Parts) -> str:
+    """What a model is, in one line: size, what it predicts, with which scheduler and autoencoder."""
+    millions = sum(p.numel() for p in parts.unet.parameters()) / 1e6
+    zero = " with zero terminal SNR" if has_zero_snr(parts.scheduler) else ""
+    return (
+        f"U-Net of {millions:,.0f} million weights, {parts.unet.config.in_channels} channels in, predicts "
+        f"{prediction_of(parts.scheduler)}; {type(parts.scheduler).__name__}{zero}; {type(parts.autoencoder).__name__}"
+    )
+
+
+def check_parts(parts: Parts, config: TrainConfig) -> None:
+    """Raises MameError where a model's parts don't fit each other, or the goal, the method or the size."""
+    unet, base = parts.unet.config, config.base
+    latents, hears = parts.autoencoder.config.latent_channels, parts.text_encoder.config.hidden_size
+    if unet.out_channels != latents:
+        raise MameError(f"base {base!r}: its U-Net makes {unet.out_channels} channels, its autoencoder reads {latents}")
+    if unet.in_channels not in (latents, 2 * latents + 1):
+        raise MameError(
+            f"base {base!r}: its U-Net takes {unet.in_channels} channels; {latents} (pictures) or {2 * latents + 1} "
+            "(painting) can be trained"
+        )
+    if unet.cross_attention_dim != hears:
+        raise MameError(
+            f"base {base!r}: its U-Net hears {unet.cross_attention_dim} numbers a word, its text encoder says {hears}"
+        )
+    if getattr(parts.text_encoder.config, "use_attention_mask", False):
+        raise MameError(f"base {base!r}: its text encoder asks for an attention mask, which the trainer does not give")
+    if config.goal is Goal.HEALTHY and _paints(parts.unet):
+        raise MameError(f"base {base!r} paints into pictures; whole ones need a base with {latents} input channels")
+    if config.goal is Goal.LESION and config.method is Method.LORA and not _paints(parts.unet):
+        raise MameError(
+            f"base {base!r} makes whole pictures: its new inputs for painting can't be kept in a LoRA; name an "
+            "inpainting base (such as mini-lesion), or method full"
+        )
+    scale = 2 ** (len(parts.unet.config.block_out_channels) - 1) * 8
+    if config.goal is not Goal.AUTOENCODER and config.size % scale:
+        raise MameError(f"size {config.size}: base {base!r} needs a multiple of {scale}")
+
+
+def _paints(unet: Any) -> bool:
+    return bool(unet.config.in_channels > unet.config.out_channels)
 
 
 def widen(unet: Any) -> None:
@@ -54,19 +106,52 @@ def widen(unet: Any) -> None:
     unet.register_to_config(in_channels=2 * latents + 1)
 
 
-def save_result(parts: Parts, config: TrainConfig) -> Path:
-    """Write the trained model to `config.out/model` and return that folder."""
-    base = (
-        ModelCard(frame=Framing.FIELD, field_mm=256.0) if config.base == NEW else read_card(model_folder(config.base))
-    )
-    told = {"dataset": config.dataset, "goal": str(config.goal), "base": config.base, "steps": config.steps}
-    card = base.model_copy(update={"training": {**told, "seed": config.seed, "batch": config.batch}, "companion": None})
+def choose_trainable(parts: Parts, config: TrainConfig) -> None:
+    """Freeze what the method does not train: by `requires_grad`, and LoRA's matrices added."""
+    if config.method is Method.LORA:
+        parts.text_encoder.requires_grad_(False)
+        text_encoder = parts.text_encoder if config.train_text_encoder else None
+        add_adapters(parts.unet, text_encoder, config.lora_rank, config.seed)
+    else:
+        parts.unet.requires_grad_(True)
+        parts.text_encoder.requires_grad_(config.train_text_encoder)
+
+
+def save_result(parts: Parts, config: TrainConfig, data: Data | None = None) -> Path:
+    """Write the trained model to `config.out/model` and return that folder; a LoRA also alone, to `config.out/lora`."""
+    if config.method is Method.LORA:
+        save_adapters(parts.unet, parts.text_encoder, config.out / "lora")
+        merge_adapters(parts.unet, parts.text_encoder)
     folder = config.out / "model"
-    save_model(parts, folder, card, force=True)
+    save_model(parts, folder, _card(config, data), force=True)
     return folder
 
 
-def _some_pictures(config: TrainConfig) -> np.ndarray:
-    kind = "windows" if config.goal is Goal.LESION else "views"
-    examples = open_examples(config.dataset, kind, config.size)
+def _card(config: TrainConfig, data: Data | None) -> ModelCard:
+    base = ModelCard() if config.base == NEW else read_card(model_folder(config.base))
+    told = config.model_dump(mode="json", exclude={"out", "cache", "workers", "tracker", "sample_prompts"})
+    told["dataset"] = Path(config.dataset).name if Path(config.dataset).exists() else config.dataset
+    changes: dict[str, Any] = {"training": told, "companion": None}
+    if config.goal is not Goal.AUTOENCODER:
+        changes |= _framing(config)
+    if data is not None:
+        words = [one.description for one in data.variants[0].words]
+        vendors, lesions = {w.vendor for w in words if w.vendor}, {str(w.lesion) for w in words if w.lesion}
+        changes |= {"vendors": tuple(sorted(vendors)), "lesions": tuple(sorted(lesions))}
+    return base.model_copy(update=changes)
+
+
+def _framing(config: TrainConfig) -> dict[str, Any]:
+    """The frame that the pictures of the data set are in, which the model's will be in."""
+    if Path(config.dataset).is_dir():
+        from mame.dataset.read import open_set
+
+        framing = Framing(open_set(config.dataset).framing or Framing.CENTER_CROP)
+    else:
+        framing = Framing.FIELD  # what the simulator draws
+    return {"frame": framing, "field_mm": FIELD_MM if framing is Framing.FIELD else None}
+
+
+def _some_pictures(config: TrainConfig) -> Any:
+    examples = examples_of(config)
     return np.stack([examples[i].pixels for i in range(min(ENCODER_PICTURES, len(examples)))])

@@ -1,133 +1,191 @@
 """The training loop: one for every goal, from top to bottom.
 
-Batch number s of a run is cut by index from the shuffled examples, and what is random in it comes from (seed, s), so a
-run that was stopped goes on exactly where it was.
+What is random in step s comes from (seed, s) alone, and batches are cut by index, so a run that was stopped goes on
+exactly where it was, and several processes make the step that one would.
 """
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import signal
-import time
-from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.accelerator import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils.dataclasses import InitProcessGroupKwargs
 
-from mame.dataset.examples import open_examples
-from mame.diffusion.cache import LatentCache, build_cache
-from mame.diffusion.checkpoints import Average, load_checkpoint, newest, save_checkpoint
-from mame.diffusion.config import Goal, Precision, TrainConfig
-from mame.diffusion.device import choose_compute
+from mame.diffusion.checkpoints import (
+    Average,
+    best_facts,
+    load_best,
+    load_checkpoint,
+    newest,
+    save_best,
+    save_checkpoint,
+)
+from mame.diffusion.config import Goal, Precision, Result, Tracker, TrainConfig
+from mame.diffusion.data import Data, examples_of, open_data
+from mame.diffusion.feed import Feed
+from mame.diffusion.machine import Settled, make_optimizer, memory_end_told, save_memory_and_time, settle
 from mame.diffusion.objectives import Decode, Denoise
-from mame.diffusion.start import save_result, starting_parts
+from mame.diffusion.preview import sample_grid
+from mame.diffusion.start import choose_trainable, save_result, starting_parts
+from mame.diffusion.watch import Announce, Progress, Watch, check_tracker
 from mame.errors import MameError
 
-KINDS = {Goal.HEALTHY: "views", Goal.LESION: "windows", Goal.AUTOENCODER: "crops"}  # of examples, by goal
-VALIDATION_SEED = 20_240_329  # never the seed of a run
+SKIPPED_AT_MOST = 20  # steps in a row that fp16's scaling may drop before the run counts as diverged
 
 
 class DivergenceError(MameError):
-    """The loss is no longer a number."""
+    """The loss is no longer a number, or has risen far above where it was."""
 
 
-def train(config: TrainConfig, resume: bool = False, announce: Callable[[str], None] = print) -> Path:
+def train(
+    config: TrainConfig, resume: bool = False, announce: Announce = print, progress: Progress | None = None
+) -> Path:
     """Train what `config` asks for and return the folder of the finished model (`out/model`).
 
-    Raises MameError for a base that can't be trained so, and what `fit` raises.
+    SIGINT and SIGTERM end it after the step at hand, with a checkpoint: KeyboardInterrupt or SystemExit(143) is raised
+    then. Raises MameError for a base that can't be trained so, a run folder of other options, and what `fit` raises.
     """
-    open_examples(config.dataset, KINDS[config.goal], config.size)  # a wrong name must not leave a run behind
-    parts = starting_parts(config)
-    run = _open_run(config, resume)
-    fit(config, parts, run, announce)
-    return save_result(parts, config)
+    if config.processes > 1 and "WORLD_SIZE" not in os.environ:
+        from mame.diffusion.launch import launch
+
+        return launch(config, resume, announce, progress)
+    settled = settle(config)
+    accelerator = open_accelerator(config, settled)
+    config = config.model_copy(update={"processes": accelerator.num_processes})
+    say = announce if accelerator.is_main_process else _silent
+    examples_of(config)  # a wrong name must not leave a run behind
+    check_tracker(config)
+    if settled.instead:
+        say(settled.instead)
+    with memory_end_told(config):
+        parts = starting_parts(config, say)
+        run = _open_run(config, resume, accelerator)
+        with _Stop() as stop:
+            data = fit(config, parts, run, say, progress, stop, settled, accelerator)
+        if stop.asked is not None:
+            say(f"stopped; {run} goes on with --resume")
+            raise KeyboardInterrupt if stop.asked == signal.SIGINT else SystemExit(128 + stop.asked)
+        if accelerator.is_main_process:
+            save_result(parts, config, data)
+    accelerator.wait_for_everyone()
+    return config.out / "model"
 
 
-def fit(config: TrainConfig, parts: Any, run: Path, announce: Callable[[str], None] = print) -> None:
-    """Train `parts` (a model's tokenizer, text_encoder, autoencoder, unet, scheduler) in place, to their averages.
+def fit(
+    config: TrainConfig,
+    parts: Any,
+    run: Path,
+    announce: Announce = print,
+    progress: Progress | None = None,
+    stop: _Stop | None = None,
+    settled: Settled | None = None,
+    accelerator: Accelerator | None = None,
+) -> Data:
+    """Train `parts` (a model's tokenizer, text_encoder, autoencoder, unet, scheduler) in place; returns its data.
 
-    Goes on from the newest checkpoint in `run`, writes metrics.jsonl, checkpoints/ and samples/. SIGINT and SIGTERM end
-    it after the step at hand, with a checkpoint. Raises MameError where the loss stops being finite; the last good
-    checkpoint is kept.
+    In the end the parts hold the average of the last step, or of the one with the lowest validation loss, as
+    config.result says. Goes on from the newest checkpoint in `run`; writes metrics.jsonl, checkpoints/ and samples/.
+    Raises DivergenceError where the loss stops being finite or the validation loss rises above config.stop_above times
+    its lowest; the last good checkpoint is kept. Raises MameError on a full disk, and where memory ends.
     """
-    accelerator = Accelerator(
-        mixed_precision={"fp32": "no"}.get(precision_of(config), precision_of(config)),
-        gradient_accumulation_steps=config.accumulate,
-        cpu=not torch.cuda.is_available(),
-    )
-    cache = _open_cache(config, parts, announce)
+    settled = settled or settle(config)
+    accelerator = accelerator or open_accelerator(config, settled)
+    stop = stop or _Stop()
+    device, checkpoints = accelerator.device, run / "checkpoints"
+
+    choose_trainable(parts, config)
+    with accelerator.main_process_first():  # the others find the cache filled
+        data = open_data(config, parts, device, announce)
     objective: Any = (
         Decode(parts.autoencoder, config)
         if config.goal is Goal.AUTOENCODER
         else Denoise(parts.unet, parts.text_encoder, parts.tokenizer, parts.scheduler, config)
     )
-    objective.train().to(accelerator.device, memory_format=torch.channels_last)
+    objective.train().to(device, memory_format=torch.channels_last)
+    save_memory_and_time(objective, config, settled)
     trainable = [p for p in objective.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trainable, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99), fused=True
-    )
+    optimizer = make_optimizer(trainable, config, settled)
     average = Average(objective, config.ema_decay)
-    step = 0
-    found = newest(run / "checkpoints")
-    if found is not None:
-        step = int(load_checkpoint(found, objective, average, optimizer)["step"])
+    first, skipped = 0, 0
+    if (found := newest(checkpoints)) is not None:
+        facts = load_checkpoint(found, objective, average, optimizer)
+        first = int(facts["step"])
+        if accelerator.scaler is not None and "scaler" in facts:
+            accelerator.scaler.load_state_dict(facts["scaler"])
         announce(f"resumed from {found.name}")
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
-    held_out = min(config.validation_examples, len(cache) // 4)
-    stop = _Stop()
-    began, seen = time.monotonic(), 0
-    losses: list[float] = []
-    while step < config.steps and not stop.asked:
+    feed = Feed(data, objective, config, accelerator.process_index, device)
+    watch = Watch(config, run, accelerator, announce, progress, first)
+    watch.log(first, event="start", machine=str(settled), pictures=data.count, held_out=len(data.held_out))
+    lowest = float(best_facts(checkpoints).get("validation_loss", math.inf))
+
+    for step, batches in enumerate(feed.steps(first, config.steps), start=first + 1):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        for part in range(config.accumulate):
-            batch = _batch(
-                cache, objective, config, step * config.accumulate + part, len(cache) - held_out, accelerator
-            )
-            with accelerator.autocast():
-                loss = wrapped(batch)
-            accelerator.backward(loss / config.accumulate)
-            losses.append(float(loss.detach()))
-        norm = float(accelerator.clip_grad_norm_(trainable, config.max_grad_norm))
-        if not (math.isfinite(losses[-1]) and math.isfinite(norm)):
-            raise DivergenceError(
-                f"{run}: the loss is {losses[-1]} at step {step + 1}; the last checkpoint is kept: lower learning_rate"
-            )
+            group["lr"] = learning_rate(config, step - 1)
+        loss = torch.zeros((), device=device)
+        for number, batch in enumerate(batches, start=1):
+            apart = accelerator.no_sync(wrapped) if number < len(batches) else nullcontext()
+            with apart, accelerator.autocast():
+                part = wrapped(batch) / len(batches)
+                accelerator.backward(part)
+            loss += part.detach()
+        norm = accelerator.clip_grad_norm_(trainable, config.max_grad_norm)
+        loss = accelerator.reduce(loss, reduction="mean")
+        skipped = _checked(loss, norm, skipped, accelerator, run, step)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        step += 1
-        seen += config.batch * config.accumulate
         average.update(objective, step)
-        last = step == config.steps or stop.asked
-        if step % 20 == 0 or last:
-            rate = seen / (time.monotonic() - began)
-            _log(run, step=step, loss=float(np.mean(losses)), images_s=round(rate, 2), lr=learning_rate(config, step))
-            left = (config.steps - step) * config.batch * config.accumulate / rate
-            announce(
-                f"step {step}/{config.steps}  loss {np.mean(losses):.4f}  {rate:.1f} images/s  {left / 60:.0f} min left"
-            )
-            losses.clear()
-        if held_out and (step % config.validate_every == 0 or last):
-            value = _validate(cache, objective, average, config, range(len(cache) - held_out, len(cache)), accelerator)
-            _log(run, step=step, validation_loss=value)
-            announce(f"step {step}  validation loss {value:.4f}")
-        if step % config.checkpoint_every == 0 or last:
-            save_checkpoint(run / "checkpoints", step, objective, average, optimizer, config.keep_checkpoints, {})
-        if config.sample_every and (step % config.sample_every == 0 or last) and config.goal is not Goal.AUTOENCODER:
-            _sample(run, step, objective, average, parts, config)
+
+        ends = _everyone(stop.asked is not None, accelerator)
+        last = ends or step == config.steps
+        watch.step(step, loss, learning_rate(config, step - 1))
+        if len(data.held_out) and (step % config.validate_every == 0 or last):
+            with average.in_place(objective):
+                value = validation_loss(objective, feed, accelerator)
+                if value < lowest and accelerator.is_main_process:
+                    save_best(checkpoints, objective, {"step": step, "validation_loss": value})
+            watch.log(step, validation_loss=value)
+            watch.say(f"step {step}  validation loss {value:.4f}")
+            if not value <= config.stop_above * min(lowest, value):
+                raise _diverged(run, step, f"the validation loss is {value:.4g}, after {lowest:.4g}")
+            lowest = min(lowest, value)
+        if (step % config.checkpoint_every == 0 or last) and accelerator.is_main_process:
+            scaler = {"scaler": accelerator.scaler.state_dict()} if accelerator.scaler is not None else {}
+            save_checkpoint(checkpoints, step, objective, average, optimizer, config.keep_checkpoints, scaler)
+        wants_samples = config.sample_every and (step % config.sample_every == 0 or last)
+        if wants_samples and config.goal is not Goal.AUTOENCODER and accelerator.is_main_process:
+            with average.in_place(objective):
+                grid = sample_grid(parts, config, run / "samples" / f"step-{step:07d}.png")
+            watch.show(step, "samples", grid)
+        if ends:
+            break
+
+    watch.end()
     average.swap(objective)
-    stop.restore()
+    if config.result is Result.BEST and math.isfinite(lowest):
+        load_best(checkpoints, objective)
+    return data
 
 
-def precision_of(config: TrainConfig) -> str:
-    """The precision that AUTO stands for on this machine, else the one asked for."""
-    if config.precision is not Precision.AUTO:
-        return str(config.precision)
-    return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(choose_compute().dtype, "fp32")
+def open_accelerator(config: TrainConfig, settled: Settled) -> Accelerator:
+    """One process, or as many as `accelerate launch`, torchrun or --processes have started."""
+    AcceleratorState._reset_state()  # type: ignore[no-untyped-call]  # of an earlier run in this process
+    return Accelerator(
+        mixed_precision="no" if settled.precision is Precision.FP32 else str(settled.precision),
+        cpu=settled.device.type == "cpu",
+        log_with=None if config.tracker is Tracker.NONE else str(config.tracker),
+        project_dir=str(config.out),
+        # the others wait while one process fills the cache
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=24))],
+    )
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -141,52 +199,40 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * fall
 
 
-def order(count: int, position: int, batch: int, seed: int) -> np.ndarray:
-    """Numbers of the examples in batch `position`; each pass over the `count` examples is shuffled anew."""
-    places = np.arange(position * batch, (position + 1) * batch)
-    chosen = np.empty(batch, dtype=np.int64)
-    for epoch in np.unique(places // count):
-        here = places // count == epoch
-        chosen[here] = np.random.default_rng([seed, int(epoch)]).permutation(count)[places[here] % count]
-    return chosen
-
-
-def _batch(
-    cache: LatentCache, objective: Any, config: TrainConfig, position: int, count: int, accelerator: Accelerator
-) -> dict[str, torch.Tensor]:
-    rows = order(count, position, config.batch * accelerator.num_processes, config.seed)
-    return _prepared(cache, objective, rows, np.random.default_rng([config.seed, position, 7]), accelerator)
-
-
-def _prepared(
-    cache: LatentCache, objective: Any, rows: np.ndarray, rng: np.random.Generator, accelerator: Accelerator
-) -> dict[str, torch.Tensor]:
-    """The whole batch is drawn by every process and cut by index, so that two processes see what one would."""
-    batch = objective.prepare(cache.batch(rows), [cache.descriptions[i] for i in rows], rng)
-    share = len(rows) // accelerator.num_processes
-    mine = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
-    return {name: value[mine].to(accelerator.device) for name, value in batch.items()}
-
-
 @torch.no_grad()
-def _validate(
-    cache: LatentCache, objective: Any, average: Average, config: TrainConfig, rows: range, accelerator: Accelerator
-) -> float:
-    """Loss of the averaged weights on held-out examples, at the same captions, timesteps and noise every time."""
-    average.swap(objective)
-    objective.eval()
-    losses = []
-    for start in range(0, len(rows), config.batch):
-        some = np.asarray(rows[start : start + config.batch])
-        batch = _prepared(cache, objective, some, np.random.default_rng([VALIDATION_SEED, start]), accelerator)
+def validation_loss(objective: Any, feed: Feed, accelerator: Accelerator) -> float:
+    """Mean loss of the weights in `objective` on the held-out pictures, over all processes."""
+    total = torch.zeros(2, device=feed.device, dtype=torch.float64)
+    for batch in feed.validation():
         with accelerator.autocast():
-            losses.append(float(objective(batch)))
-    objective.train()
-    average.swap(objective)
-    return float(np.mean(losses))
+            count = len(batch["latents"])
+            total += torch.tensor([float(objective(batch)) * count, count], device=feed.device, dtype=torch.float64)
+    total = accelerator.reduce(total, reduction="sum")
+    return float(total[0] / total[1])
 
 
-def _open_run(config: TrainConfig, resume: bool) -> Path:
+def _checked(loss: torch.Tensor, norm: Any, skipped: int, accelerator: Accelerator, run: Path, step: int) -> int:
+    """Steps in a row without a finite gradient; raises DivergenceError where that is more than fp16's scaling does."""
+    if math.isfinite(float(loss)) and math.isfinite(float(norm)):
+        return 0
+    if accelerator.scaler is None or not math.isfinite(float(loss)) or skipped >= SKIPPED_AT_MOST:
+        raise _diverged(run, step, f"the loss is {float(loss):.4g} and its gradient {float(norm):.4g}")
+    return skipped + 1
+
+
+def _diverged(run: Path, step: int, what: str) -> DivergenceError:
+    return DivergenceError(f"{run}: {what} at step {step}; the last checkpoint is kept: lower learning_rate")
+
+
+def _everyone(asked: bool, accelerator: Accelerator) -> bool:
+    """Whether any process was asked to stop: all stop after the same step."""
+    if accelerator.num_processes == 1:
+        return asked
+    told = torch.tensor(float(asked), device=accelerator.device)
+    return bool(accelerator.reduce(told, reduction="sum") > 0)
+
+
+def _open_run(config: TrainConfig, resume: bool, accelerator: Accelerator) -> Path:
     run = config.out
     told = run / "config.yaml"
     if told.exists():
@@ -195,55 +241,38 @@ def _open_run(config: TrainConfig, resume: bool) -> Path:
         changed = config.differences(TrainConfig.read(told))
         if changed:
             raise MameError(f"{run} was started with other options: {', '.join(changed)}")
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        told.write_text(config.to_yaml(), encoding="utf-8")
-    except OSError as error:
-        raise MameError(f"{run}: cannot be written: {error.strerror}") from error
+    accelerator.wait_for_everyone()  # all have looked before one writes
+    if accelerator.is_main_process:
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            told.write_text(config.to_yaml(), encoding="utf-8")
+        except OSError as error:
+            raise MameError(f"{run}: cannot be written: {error.strerror}") from error
     return run
 
 
-def _open_cache(config: TrainConfig, parts: Any, announce: Callable[[str], None]) -> LatentCache:
-    examples = open_examples(config.dataset, KINDS[config.goal], config.size)
-    root = config.cache or config.out / "cache"
-    return build_cache(
-        examples, parts.autoencoder, root, size=config.size, workers=config.workers, announce=announce,
-        with_pixels=config.goal is Goal.AUTOENCODER,
-    )  # fmt: skip
-
-
-def _log(run: Path, **facts: Any) -> None:
-    with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"time": round(time.time(), 1), **facts}) + "\n")
-
-
-def _sample(run: Path, step: int, objective: Any, average: Average, parts: Any, config: TrainConfig) -> None:
-    from mame.diffusion.preview import sample_grid
-
-    average.swap(objective)
-    objective.eval()
-    try:
-        sample_grid(parts, config, run / "samples" / f"step-{step:07d}.png")
-    finally:
-        objective.train()
-        average.swap(objective)
+def _silent(_: str) -> None:
+    pass
 
 
 class _Stop:
     """Remembers that SIGINT or SIGTERM came, so that the step at hand can be finished."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked: int | None = None
         self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Stop:
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
                 self._before[number] = signal.signal(number, self._ask)
             except ValueError:  # not in the main thread: whoever runs us there stops us in another way
                 break
+        return self
 
-    def _ask(self, *_: Any) -> None:
-        self.asked = True
-
-    def restore(self) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _ask(self, number: int, _: Any) -> None:
+        self.asked = number

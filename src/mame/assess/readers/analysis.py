@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mame.assess.readers.agreement import MAX_GRADES, weighted_kappa
-from mame.assess.readers.answers import Answers
+from mame.assess.readers.answers import Answers, read_answers
 from mame.assess.readers.multireader import average, compare
 from mame.assess.readers.roc import Areas, Estimate, delong, equivalence
+from mame.assess.readers.store import AnswerStore
 from mame.errors import MameError
 
 TOLD_APART = 12
@@ -56,6 +58,17 @@ def analyse(answers: Answers, margin: float | None = None, alpha: float = 0.05, 
     _times(answers, found)
     _told_apart(answers, found)
     return found
+
+
+def analyse_study(folder: Path) -> Analysis:
+    """The analysis of a study as far as it was read, with its own margin."""
+    store = AnswerStore(folder)
+    return analyse(store.answers(), store.study.margin, asked=store.study.asked)
+
+
+def analyse_table(path: Path, margin: float | None = None) -> Analysis:
+    """The analysis of a table of answers that were given elsewhere."""
+    return analyse(read_answers(path), margin)
 
 
 def _each_reader(answers: Answers, found: Analysis, margin: float | None, alpha: float) -> list[tuple[str, str]]:

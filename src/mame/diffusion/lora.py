@@ -1,0 +1,72 @@
+"""LoRA (Hu 2021, arXiv 2106.09685): small matrices beside the attention layers, in the files that diffusers loads."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mame.errors import MameError
+
+UNET_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
+TEXT_LAYERS = ["q_proj", "k_proj", "v_proj", "out_proj"]
+
+
+def add_adapters(unet: Any, text_encoder: Any | None, rank: int, seed: int) -> None:
+    """Freeze both and add trainable matrices of that rank to their attention layers; at first they change nothing.
+
+    text_encoder: None leaves it as it is. The same seed gives the same matrices.
+    """
+    from peft import LoraConfig
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module, layers in ((unet, UNET_LAYERS), (text_encoder, TEXT_LAYERS)):
+            if module is not None:
+                module.requires_grad_(False)
+                module.add_adapter(
+                    LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=layers)
+                )
+
+
+def save_adapters(unet: Any, text_encoder: Any, folder: Path) -> None:
+    """Write `pytorch_lora_weights.safetensors` for the stock pipelines' load_lora_weights: whole or absent."""
+    from diffusers import StableDiffusionPipeline
+    from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
+    from peft import get_peft_model_state_dict
+
+    def layers(module: Any) -> Any:
+        return convert_state_dict_to_diffusers(get_peft_model_state_dict(module)) if _adapted(module) else None
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".mam-e-", dir=folder) as beside:
+        try:
+            StableDiffusionPipeline.save_lora_weights(  # type: ignore[no-untyped-call]
+                beside, unet_lora_layers=layers(unet), text_encoder_lora_layers=layers(text_encoder)
+            )
+            for file in Path(beside).iterdir():
+                file.replace(folder / file.name)
+        except OSError as error:
+            raise MameError(f"{folder}: the LoRA can't be written: {error.strerror or error}") from None
+
+
+def merge_adapters(*modules: Any) -> None:
+    """Add each module's matrices to the weights they stand beside, and make plain layers of them again."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in modules:
+        for name, layer in list(module.named_modules()):
+            if isinstance(layer, BaseTunerLayer):
+                merge: Callable[[], None] = layer.merge
+                merge()
+                parent = module.get_submodule(name.rpartition(".")[0])
+                setattr(parent, name.rpartition(".")[2], layer.get_base_layer())
+        module.peft_config = {}
+        module._hf_peft_config_loaded = False
+
+
+def _adapted(module: Any) -> bool:
+    return bool(getattr(module, "peft_config", None))
