@@ -149,7 +149,7 @@ class TrainConfig(BaseModel):
     # watching
     validation_examples: int = Field(default=64, ge=0)
     validate_every: PositiveInt = 200
-    stop_above: float = Field(default=3.0, gt=1)  # times the lowest validation loss: diverged
+    stop_above: float = Field(default=10.0, gt=1)  # times the lowest validation loss: diverged
     checkpoint_every: PositiveInt = 200
     keep_checkpoints: PositiveInt = 2
     result: Result = Result.LAST

@@ -127,6 +127,21 @@ def fit(
     watch.log(first, event="start", machine=str(settled), pictures=data.count, held_out=len(data.held_out))
     lowest = float(best_facts(checkpoints).get("validation_loss", math.inf))
 
+    def validate(step: int) -> None:
+        """Tell the loss of the average on held-out pictures, keep it if it is the best, stop where it has risen far."""
+        nonlocal lowest
+        with average.in_place(objective):
+            value = validation_loss(objective, feed, accelerator)
+            if value < lowest and accelerator.is_main_process:
+                save_best(checkpoints, objective, {"step": step, "validation_loss": value})
+        if not math.isfinite(value) or value > config.stop_above * lowest:
+            raise _diverged(run, step, f"the validation loss is {value:.4g}, after {lowest:.4g}")
+        watch.log(step, validation_loss=value)
+        watch.say(f"step {step}  validation loss {value:.4f}")
+        lowest = min(lowest, value)
+
+    if first == 0 and len(data.held_out):
+        validate(0)
     for step, batches in enumerate(feed.steps(first, config.steps), start=first + 1):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step - 1)
@@ -148,15 +163,7 @@ def fit(
         last = ends or step == config.steps
         watch.step(step, loss, learning_rate(config, step - 1))
         if len(data.held_out) and (step % config.validate_every == 0 or last):
-            with average.in_place(objective):
-                value = validation_loss(objective, feed, accelerator)
-                if value < lowest and accelerator.is_main_process:
-                    save_best(checkpoints, objective, {"step": step, "validation_loss": value})
-            watch.log(step, validation_loss=value)
-            watch.say(f"step {step}  validation loss {value:.4f}")
-            if not value <= config.stop_above * min(lowest, value):
-                raise _diverged(run, step, f"the validation loss is {value:.4g}, after {lowest:.4g}")
-            lowest = min(lowest, value)
+            validate(step)
         if (step % config.checkpoint_every == 0 or last) and accelerator.is_main_process:
             scaler = {"scaler": accelerator.scaler.state_dict()} if accelerator.scaler is not None else {}
             save_checkpoint(checkpoints, step, objective, average, optimizer, config.keep_checkpoints, scaler)
