@@ -22,11 +22,13 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     options = parser.parse_args()
     healthy = load_parts(options.runs / "healthy-512" / "model")
-    lesion = load_parts(options.runs / "lesion-real" / "model")
+    lesion = load_parts(options.runs / "lesion-toned" / "model")
     healthy.autoencoder = load_parts(options.runs / "decoder" / "model").autoencoder
     card = ModelCard(frame=Framing.FIELD, field_mm=256.0, companion="mini-lesion", vendors=VENDORS)
     put(healthy, options.weights / "mini", card)
-    card = ModelCard(frame=Framing.FIELD, field_mm=256.0, companion="mini", vendors=VENDORS, lesions=LESIONS)
+    card = ModelCard(
+        frame=Framing.FIELD, field_mm=256.0, companion="mini", vendors=VENDORS, lesions=LESIONS, window_tone=True
+    )
     put(lesion, options.weights / "mini-lesion", card, without=("text_encoder", "tokenizer", "vae"))
 
 

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# How the embedded models are made, from nothing: recipes/mini/make.sh RUNS REAL. Each step can be stopped and run again.
-# REAL: a folder of healthy mammograms, the tissue that lesions are laid into.
+# How the embedded models are made, from nothing: recipes/mini/make.sh RUNS REAL LESIONS. Each step can be stopped and
+# run again. REAL: a folder of healthy mammograms, the tissue that lesions are laid into. LESIONS: a set that
+# `mam-e prepare … --windows 4` made.
 set -euo pipefail
-runs=${1:?usage: recipes/mini/make.sh RUNS REAL}
-real=${2:?usage: recipes/mini/make.sh RUNS REAL}
+usage="usage: recipes/mini/make.sh RUNS REAL LESIONS"
+runs=${1:?$usage}
+real=${2:?$usage}
+lesions=${3:?$usage}
 here=$(dirname "$0")
 
 step() { # GOAL DATASET NAME [BASE]
@@ -16,4 +19,6 @@ step healthy phantom:3200:1 healthy-512 healthy-256
 step autoencoder phantom:1664:7 decoder healthy-512
 step lesion phantom:1600:1 lesion healthy-512
 step lesion "composite:1600:1:$real" lesion-real lesion
+step lesion "composite:2400:3:$real + 2*$lesions" lesion-mixed lesion-real
+step lesion "toned:composite:2000:5:$real + 2*toned:$lesions" lesion-toned lesion-mixed
 python "$here/assemble.py" "$runs" src/mame/weights
