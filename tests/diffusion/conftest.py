@@ -12,7 +12,7 @@ from mame.mammogram import Laterality, Mammogram
 
 from .small_mini import breast_picture, small_parts
 
-CARD = ModelCard(frame=Framing.FIELD, field_mm=256.0, vendors=("siemens",), lesions=("mass",))
+CARD = ModelCard(frame=Framing.FIELD, field_mm=256.0, vendors=("siemens",), lesions=("mass", "calcifications"))
 
 
 @pytest.fixture(scope="session", autouse=True)

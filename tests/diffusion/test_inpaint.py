@@ -6,6 +6,7 @@ import torch
 
 from mame.diffusion import latent, sample
 from mame.diffusion.inpaint import inpaint, lesion_kind, measured_box
+from mame.diffusion.model import Model
 from mame.errors import MameError
 from mame.mammogram import Box, Laterality, LesionKind, Mammogram, SpacingOrigin, Stored
 
@@ -206,3 +207,23 @@ def test_measured_box_finds_what_was_painted():
     found = measured_box(before, after, BOX)
     assert found.iou(Box(64, 140, 100, 176)) > 0.7
     assert measured_box(before, before, BOX) is None
+
+
+def with_card(model, **changes):
+    return Model(model.name, model.folder, model.card.model_copy(update=changes), model.parts, model.compute)
+
+
+def test_a_kind_that_the_model_did_not_learn_is_refused(lesion, left_breast):
+    fine = left_breast.with_(spacing_mm=0.05)
+    with pytest.raises(MameError, match="paints mass, not calcifications; name another with --model"):
+        with_card(lesion, lesions=("mass",)).inpaint(fine, BOX, "a mammogram with suspicious calcifications")
+
+
+def test_windows_of_one_tone_leave_everything_outside_as_it_was(lesion, left_breast):
+    toned = with_card(lesion, window_tone=True).inpaint(left_breast, BOX, steps=2)
+    plain = with_card(lesion, window_tone=False).inpaint(left_breast, BOX, steps=2)
+    inside = BOX.to_mask(left_breast.shape)
+    same = outside(left_breast.shape)
+    assert np.array_equal(toned.pixels[same], left_breast.pixels[same])
+    assert not np.array_equal(toned.pixels[inside], plain.pixels[inside])
+    assert 0 <= toned.pixels.min() <= toned.pixels.max() <= 1

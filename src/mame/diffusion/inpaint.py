@@ -64,8 +64,8 @@ def inpaint(
     The same (seed, index) gives the same lesion. Outside the feathered region, and in air, pixels and stored values
     stay bit-identical. The result has one lesion more: the box asked for and the mask that was painted through; its
     provenance says `asked` and `box_measured` (what changed visibly, None where nothing did).
-    Raises MameError for a region that is empty, outside the picture or in air, a mask of another size, no breast, and
-    calcifications where a pixel is unknown or larger than 0.1 mm.
+    Raises MameError for a region that is empty, outside the picture or in air, a mask of another size, no breast, a
+    kind that the model's card doesn't list, and calcifications where a pixel is unknown or larger than 0.1 mm.
     """
     order = sample.Order(prompt, seed, steps, guidance, negative)
     chosen = closed(Window, window, "window")
@@ -73,6 +73,7 @@ def inpaint(
     breast = find_breast(mammogram.pixels)
     _check_in_breast(mask, asked, breast)
     kind = lesion_kind(prompt)
+    _check_learned(model, kind)
     frame = _frame(model, mammogram, asked, breast, chosen)
     if kind is LesionKind.CALCIFICATIONS:
         _check_resolves_calcifications(mammogram, frame)
@@ -167,6 +168,12 @@ def _check_in_breast(mask: NDArray[np.bool_], asked: Box, breast: Breast) -> Non
         raise MameError(
             f"box {asked.as_tuple()} lies mostly in air: {inside:.0%} of it is in the breast, half is needed"
         )
+
+
+def _check_learned(model: Model, kind: LesionKind) -> None:
+    learned = model.card.lesions
+    if learned and kind is not LesionKind.LESION and kind not in learned:
+        raise MameError(f"model {model.name!r} paints {', '.join(learned)}, not {kind}; name another with --model")
 
 
 def _check_resolves_calcifications(mammogram: Mammogram, frame: Frame) -> None:
