@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from mame.dataset.examples import open_examples
 from mame.diffusion import checkpoints, train
-from mame.diffusion.cache import SHARD, Words, build_cache
+from mame.diffusion.cache import Words
 from mame.diffusion.config import TrainConfig
 from mame.diffusion.feed import order
 from mame.diffusion.machine import settle
@@ -117,22 +117,6 @@ def test_a_widened_base_paints_at_first_what_its_base_would_make():
         widen(unet)
         after = unet(torch.cat([latents, mask, masked], dim=1), steps, text).sample
     torch.testing.assert_close(after, before)
-
-
-def test_a_cache_is_filled_once_and_a_longer_source_adds_to_it(tmp_path):
-    vae = small_parts(False).autoencoder
-    examples = open_examples("phantom:4:9", "views", 64)
-    cache = build_cache(examples, vae, tmp_path, size=64, announce=lambda _: None)
-    (shard,) = tmp_path.glob("latents-*/*.safetensors")
-    stamp = shard.stat().st_mtime_ns
-    again = build_cache(examples, vae, tmp_path, size=64, announce=lambda _: None)
-    assert shard.stat().st_mtime_ns == stamp
-    assert SHARD > 4
-    pixels = torch.from_numpy(examples[2].pixels)[None, None] * 2 - 1
-    with torch.no_grad():
-        direct = vae.encode(pixels.expand(-1, 3, -1, -1)).latents
-    torch.testing.assert_close(again.batch(np.array([2]))["latents"], direct, atol=2e-2, rtol=2e-3)
-    assert cache.words[2].description == examples[2].description
 
 
 def test_a_full_disk_at_checkpoint_time_leaves_the_last_checkpoint(tmp_path, shared_cache, monkeypatch):

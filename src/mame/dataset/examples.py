@@ -117,6 +117,10 @@ def open_examples(source: str, kind: str, size: int, regions: Regions = Regions.
 
 def open_held_out(source: str, kind: str, size: int, regions: Regions = Regions.MIXED) -> Examples | None:
     """The examples of other patients that a prepared folder keeps for validation, or None where a source has none."""
+    word, _, rest = source.partition(":")
+    if word == "toned":
+        inner = open_held_out(rest, kind, size, regions)
+        return None if inner is None else Toned(source, inner)
     if not Path(source).is_dir():
         return None
     from mame.dataset.prepared import open_validation

@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from mame.dataset.augmented import AugmentedViews, AugmentedWindows
-from mame.dataset.examples import Examples, open_examples, open_held_out
+from mame.dataset.examples import Examples, Toned, open_examples, open_held_out
 from mame.diffusion.cache import LatentCache, build_cache
-from mame.diffusion.config import Goal, LesionField, Method, TrainConfig
+from mame.diffusion.config import NEW, Goal, LesionField, Method, TrainConfig
+from mame.diffusion.folders import model_folder, read_card
 from mame.diffusion.prior import class_latents
 from mame.errors import MameError
 
+TONED = "toned:"  # before the name of a data set: its windows at one tone
 Batch = dict[str, torch.Tensor]
 Announce = Callable[[str], None]
 
@@ -43,12 +45,19 @@ def kind_of(config: TrainConfig) -> str:
     return {Goal.HEALTHY: "views", Goal.AUTOENCODER: "crops"}[config.goal]
 
 
+def toned(config: TrainConfig) -> bool:
+    """Whether windows are brought to one tone: where the data set's name says so, or the base learned from such."""
+    if config.goal is not Goal.LESION or config.lesion_field is not LesionField.WINDOW:
+        return False
+    return TONED in config.dataset or (config.base != NEW and read_card(model_folder(config.base)).window_tone)
+
+
 def examples_of(config: TrainConfig) -> Examples:
     """The examples to train on. Raises MameError where there are none."""
     examples = open_examples(config.dataset, kind_of(config), config.size, config.regions)
     if len(examples) == 0:
         raise MameError(f"{config.dataset}: holds no picture to train on")
-    return examples
+    return _at_tone(examples, config)
 
 
 def held_out_of(config: TrainConfig) -> tuple[Examples, NDArray[np.int64]]:
@@ -56,10 +65,14 @@ def held_out_of(config: TrainConfig) -> tuple[Examples, NDArray[np.int64]]:
     apart = open_held_out(config.dataset, kind_of(config), config.size, config.regions)
     if apart is not None:
         count = min(config.validation_examples, len(apart))
-        return apart, np.linspace(0, len(apart) - 1, count).round().astype(np.int64)
+        return _at_tone(apart, config), np.linspace(0, len(apart) - 1, count).round().astype(np.int64)
     examples = examples_of(config)
     count = min(config.validation_examples, len(examples) // 4)
     return examples, np.arange(len(examples) - count, len(examples))
+
+
+def _at_tone(examples: Examples, config: TrainConfig) -> Examples:
+    return Toned(config.dataset, examples) if toned(config) and TONED not in config.dataset else examples
 
 
 def open_data(config: TrainConfig, parts: Any, device: torch.device, announce: Announce) -> Data:

@@ -60,7 +60,7 @@ def _painted(model: Model, config: TrainConfig) -> list[NDArray[np.float32]]:
         assert example.region is not None
         order = Order(example.text or write(example.description), int(number), STEPS, GUIDANCE)
         place = model.compute.device
-        picture, region = (torch.from_numpy(array)[None].to(place) for array in (example.pixels, example.region))
+        picture, region = (torch.tensor(array, device=place)[None] for array in (example.pixels, example.region))
         condition = latent.inpainting_condition(model.parts.autoencoder, picture, region)
         made = _decoded(model, denoise(model, _start(model, config, number), embed(model, order), order, condition))
         seen = np.where(example.region, np.float32(0.5), example.pixels)

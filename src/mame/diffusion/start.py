@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from mame.diffusion.config import NEW, Goal, Method, TrainConfig
-from mame.diffusion.data import Data, examples_of
+from mame.diffusion.data import TONED, Data, examples_of, toned
 from mame.diffusion.folders import Framing, ModelCard, model_folder, read_card
 from mame.diffusion.lora import add_adapters, merge_adapters, save_adapters
 from mame.diffusion.mini import Parts, linear_encoder_weights, new_mini, set_linear_encoder
@@ -19,6 +20,7 @@ from mame.diffusion.schedule import changed_as_asked, has_zero_snr, load_schedul
 from mame.errors import MameError
 
 ENCODER_PICTURES = 96
+FOLDERS = re.compile(r"[^\s:+*]*/")  # in the name of a data set: a card says nothing of where files lay
 FIELD_MM = 256.0  # of the field frame
 
 
@@ -130,8 +132,9 @@ def save_result(parts: Parts, config: TrainConfig, data: Data | None = None) -> 
 def _card(config: TrainConfig, data: Data | None) -> ModelCard:
     base = ModelCard() if config.base == NEW else read_card(model_folder(config.base))
     told = config.model_dump(mode="json", exclude={"out", "cache", "workers", "tracker", "sample_prompts"})
-    told["dataset"] = Path(config.dataset).name if Path(config.dataset).exists() else config.dataset
-    changes: dict[str, Any] = {"training": told, "companion": None}
+    told["dataset"] = FOLDERS.sub("", config.dataset)
+    told["base"] = Path(config.base).name if Path(config.base).is_dir() else config.base
+    changes: dict[str, Any] = {"training": told, "companion": None, "window_tone": toned(config)}
     if config.goal is not Goal.AUTOENCODER:
         changes |= _framing(config)
     if data is not None:
@@ -143,10 +146,11 @@ def _card(config: TrainConfig, data: Data | None) -> ModelCard:
 
 def _framing(config: TrainConfig) -> dict[str, Any]:
     """The frame that the pictures of the data set are in, which the model's will be in."""
-    if Path(config.dataset).is_dir():
+    folder = Path(config.dataset.removeprefix(TONED))
+    if folder.is_dir():
         from mame.dataset.read import open_set
 
-        framing = Framing(open_set(config.dataset).framing or Framing.CENTER_CROP)
+        framing = Framing(open_set(folder).framing or Framing.CENTER_CROP)
     else:
         framing = Framing.FIELD  # what the simulator draws
     return {"frame": framing, "field_mm": FIELD_MM if framing is Framing.FIELD else None}
