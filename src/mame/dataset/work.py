@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +72,20 @@ class Result:
         return self.said
 
 
+M_MMAP_THRESHOLD, LARGE_BYTES = -3, 4_000_000  # of glibc's mallopt
+
+
+@lru_cache(maxsize=1)
+def _steady_memory() -> None:
+    """Give large arrays back to the system as soon as they are freed, once a process.
+
+    glibc learns to keep them in a heap that breaks up: the peak was 440 MB after 100 large images and 580 after 400.
+    Other C libraries have no such call, or need none.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+
+
 @dataclass(frozen=True)
 class Work:
     """Prepares items one by one; picklable. out: the set's folder, reachable from every worker."""
@@ -83,6 +100,7 @@ class Work:
         That is {"row", "windows", "same", "dropped"}, or {"failed": reason} where the file can't be read. Raises
         MameError where the result can't be written.
         """
+        _steady_memory()
         try:
             result = self.make(planned)
         except MameError as error:
