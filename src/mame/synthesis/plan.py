@@ -245,7 +245,7 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
     """The plan in a YAML file. Raises MameError, in one line with file and key, for whatever is wrong with it."""
     place = Path(path)
     try:
-        said = yaml.load(place.read_text(encoding="utf-8"), _NoRepeats)  # a SafeLoader
+        said = _NoRepeats(place.read_text(encoding="utf-8")).get_single_data()
     except OSError as error:
         raise MameError(f"{place}: {error.strerror or error}") from None
     except UnicodeDecodeError:
