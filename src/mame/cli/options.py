@@ -25,3 +25,8 @@ Dtype = Annotated[
     str | None,
     typer.Option(help="float32, bfloat16 or float16.  [default: the fastest the device has]", show_default=False),
 ]
+Host = Annotated[str, typer.Option(help="Address to serve on; other than this machine's own, others can reach it.")]
+Certificate = Annotated[
+    Path | None, typer.Option(metavar="FILE.pem", help="For https, with --key.", show_default=False)
+]
+Key = Annotated[Path | None, typer.Option(metavar="FILE.pem", help="The certificate's key.", show_default=False)]

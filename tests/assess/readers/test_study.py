@@ -14,32 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sources.miniature import breast, dicom, prepare, table
 from typer.testing import CliRunner
 
+from assess.readers.sets import make_set
 from mame.assess.readers.analysis import analyse
 from mame.assess.readers.store import AnswerStore, Given
 from mame.assess.readers.study import Kind, new_study, open_study, read_key
 from mame.cli import app
 from mame.errors import MameError
-from mame.mammogram import LesionKind
-
-COLUMNS = ("file", "patient", "finding", "x0", "y0", "x1", "y1", "density")
-
-
-def make_set(folder: Path, first: int, patients: int, size: int) -> Path:
-    """A prepared set of as many patients, each with a lesion; views and densities in turn."""
-    root, rows = folder / f"source-{first}", []
-    for number in range(first, first + patients):
-        truth = breast(100 + number % 6, "L", "CC" if number % 2 else "MLO", "BC"[number // 2 % 2], (LesionKind.MASS,))
-        name = f"{number}.dcm"
-        dicom(truth.stored(3000 + number), root / name, ViewPosition=str(truth.view), PatientID=f"p{number}")
-        (box,) = truth.boxes()
-        corners = dict(zip(("x0", "y0", "x1", "y1"), box.as_tuple(), strict=True))
-        rows.append({"file": name, "patient": f"p{number}", "finding": "Mass", "density": truth.density} | corners)
-    table(root / "labels.csv", COLUMNS, rows)
-    prepare("dicom", root, folder / f"set-{first}", "--size", str(size), "--split", "60,0,40")
-    return folder / f"set-{first}"
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ class Analysis:
     agreement_within: list[dict[str, Any]] = field(default_factory=list)
     times: list[dict[str, Any]] = field(default_factory=list)
     told_apart: list[dict[str, Any]] = field(default_factory=list)
+    marks: list[dict[str, Any]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -63,7 +64,13 @@ def analyse(answers: Answers, margin: float | None = None, alpha: float = 0.05, 
 def analyse_study(folder: Path) -> Analysis:
     """The analysis of a study as far as it was read, with its own margin."""
     store = AnswerStore(folder)
-    return analyse(store.answers(), store.study.margin, asked=store.study.asked)
+    found = analyse(store.answers(), store.study.margin, asked=store.study.asked)
+    found.marks = [
+        {"case": case, "reader": reader, "x": x, "y": y}
+        for case, all_of in store.marks().items()
+        for reader, x, y in all_of
+    ]
+    return found
 
 
 def analyse_table(path: Path, margin: float | None = None) -> Analysis:

@@ -56,6 +56,11 @@ class AnswerStore:
             base.executemany("INSERT INTO readers VALUES (?, ?)", list(enumerate(map(_hash, tokens))))
         return tokens
 
+    def has_tokens(self) -> bool:
+        """Whether tokens were made, and so links given out."""
+        with self._open() as base:
+            return bool(base.execute("SELECT count(*) FROM readers").fetchone()[0])
+
     def reader(self, token: str) -> int:
         """The number (0, 1, …) of the reader with a token. Raises MameError for a token that isn't one."""
         with self._open() as base:
@@ -114,6 +119,17 @@ class AnswerStore:
                 for reader, case, value, seconds in rows
             )
         )
+
+    def marks(self) -> dict[str, list[tuple[str, float, float]]]:
+        """Where readers clicked, by case: (reader, x, y), shares of the picture's width and height."""
+        with self._open() as base:
+            rows = base.execute(
+                "SELECT case_id, reader, x, y FROM answers WHERE x IS NOT NULL AND y IS NOT NULL ORDER BY reader, place"
+            ).fetchall()
+        found: dict[str, list[tuple[str, float, float]]] = {}
+        for case, reader, x, y in rows:
+            found.setdefault(case, []).append((f"reader {reader + 1}", x, y))
+        return found
 
     def _check(self, given: Given) -> None:
         highest = 2 if self.study.kind is Kind.CHOICE else len(self.study.grades)
