@@ -35,7 +35,8 @@ def viewer_figure() -> dict[str, Any]:
     Its axes are pixels of the picture, x to the right, y down.
     """
     plot = figure(
-        name="plot", x_range=Range1d(start=0, end=1), y_range=Range1d(start=1, end=0), sizing_mode="stretch_both", toolbar_location=None,
+        name="plot", x_range=Range1d(start=0, end=1), y_range=Range1d(start=1, end=0),
+        sizing_mode="stretch_both", toolbar_location=None,
         match_aspect=True, background_fill_color="black", border_fill_color="black", outline_line_color=None,
         min_border=0, tools=[],
     )  # fmt: skip
