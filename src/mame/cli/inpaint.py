@@ -35,7 +35,7 @@ def inpaint(
     ] = None,
     seed: options.Seed = 0,
     steps: options.Steps = 24,
-    guidance: options.Guidance = 3.0,
+    guidance: options.Guidance = 4.0,
     negative: options.Negative = "",
     out: options.Out = None,
     format: options.Format = "png",

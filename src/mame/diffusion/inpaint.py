@@ -24,6 +24,7 @@ from mame.errors import MameError
 from mame.imaging import framing
 from mame.imaging.breast import Breast, find_breast
 from mame.imaging.framing import Frame
+from mame.imaging.superpose import superposed
 from mame.imaging.tone import tone_of
 from mame.mammogram import Box, Laterality, Lesion, LesionKind, Mammogram, SpacingOrigin, Stored, closed
 
@@ -34,6 +35,7 @@ SMALLEST_REGION_PX = 4
 SMALLEST_SHARE_IN_BREAST = 0.5
 FEATHER_SHARE = 0.15  # of the region's shorter side
 COARSEST_CALCIFICATION_MM = 0.1  # the pixel that still resolves calcifications (design: framing)
+ROUNDNESS = 5  # exponent of the superellipse that stands for a box
 FLAT_CHANGE = 1e-4
 Progress = Callable[[int, int], None]
 
@@ -53,7 +55,7 @@ def inpaint(
     prompt: str = "a mammogram with a mass",
     seed: int = 0,
     steps: int = 24,
-    guidance: float = 3.0,
+    guidance: float = 4.0,
     negative: str = "",
     window: Window | str = Window.LESION,
     index: int = 0,
@@ -61,6 +63,7 @@ def inpaint(
 ) -> Mammogram:
     """The mammogram with what the prompt says painted into a region: a box, or a mask (H×W bool), of its pixels.
 
+    Of a box, a lesion gets the inside without the corners: lesions have none. What was there shows through a lesion.
     The same (seed, index) gives the same lesion. Outside the feathered region, and in air, pixels and stored values
     stay bit-identical. The result has one lesion more: the box asked for and the mask that was painted through; its
     provenance says `asked` and `box_measured` (what changed visibly, None where nothing did).
@@ -69,7 +72,7 @@ def inpaint(
     """
     order = sample.Order(prompt, seed, steps, guidance, negative)
     chosen = closed(Window, window, "window")
-    mask, asked = _region(region, mammogram.shape)
+    mask, asked = _region(region, mammogram.shape, rounded=adds_lesion(prompt))
     breast = find_breast(mammogram.pixels)
     _check_in_breast(mask, asked, breast)
     kind = lesion_kind(prompt)
@@ -108,6 +111,11 @@ def lesion_kind(prompt: str) -> LesionKind:
     return LesionKind.MASS if re.search(r"\bmass(es)?\b", prompt, re.IGNORECASE) else LesionKind.LESION
 
 
+def adds_lesion(prompt: str) -> bool:
+    """Whether a prompt asks for something more than there was; one of healthy tissue asks for something to go."""
+    return re.search(r"\b(mass(es)?|calcif\w*|lesions?)\b", prompt, re.IGNORECASE) is not None
+
+
 def measured_box(before: NDArray[np.float32], after: NDArray[np.float32], region: Box) -> Box | None:
     """The box around what changed visibly between two pictures (H×W), in or near a region; None where nothing did.
 
@@ -137,8 +145,8 @@ def measured_box(before: NDArray[np.float32], after: NDArray[np.float32], region
 # -- checks -----------------------------------------------------------------------------------------------------------
 
 
-def _region(region: Box | NDArray[np.bool_], shape: tuple[int, int]) -> tuple[NDArray[np.bool_], Box]:
-    """(mask, box) of a region asked for, checked against the picture's shape (H, W)."""
+def _region(region: Box | NDArray[np.bool_], shape: tuple[int, int], rounded: bool) -> tuple[NDArray[np.bool_], Box]:
+    """(mask, box) of a region, checked against the picture's shape (H, W); rounded: a box loses its corners."""
     if isinstance(region, Box):
         x0, y0, x1, y1 = region.as_tuple()
         if x0 < 0 or y0 < 0 or x1 > shape[1] or y1 > shape[0]:
@@ -146,6 +154,8 @@ def _region(region: Box | NDArray[np.bool_], shape: tuple[int, int]) -> tuple[ND
                 f"box {region.as_tuple()} reaches outside the picture of {shape[1]} x {shape[0]} pixels (W x H)"
             )
         mask, box = region.to_mask(shape), region
+        if rounded:
+            mask &= _without_corners(box, shape)
     else:
         mask = np.asarray(region)
         if mask.shape != shape:
@@ -158,6 +168,14 @@ def _region(region: Box | NDArray[np.bool_], shape: tuple[int, int]) -> tuple[ND
     if min(box.width, box.height) < SMALLEST_REGION_PX:
         raise MameError(f"box {box.as_tuple()} is too small to paint into: {SMALLEST_REGION_PX} pixels a side at least")
     return mask, box
+
+
+def _without_corners(box: Box, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """H×W, true inside the superellipse that fills a box."""
+    y, x = (np.arange(size, dtype=np.float32) + 0.5 for size in shape)
+    right = np.abs((x - (box.x0 + box.x1) / 2) / (box.width / 2)) ** ROUNDNESS
+    down = np.abs((y - (box.y0 + box.y1) / 2) / (box.height / 2)) ** ROUNDNESS
+    return np.asarray(right[None, :] + down[:, None] <= 1)
 
 
 def _check_in_breast(mask: NDArray[np.bool_], asked: Box, breast: Breast) -> None:
@@ -248,6 +266,8 @@ def _paint(
     made = sample.denoise(model, start, sample.embed(model, order), order, condition, keep, progress)
     change = latent.decode(autoencoder, made) - latent.decode(autoencoder, source)
     changed = change[0].cpu().numpy()
+    if adds_lesion(order.prompt):
+        changed = superposed(pictures[0].cpu().numpy(), changed, window_mask)
     return np.asarray(seen + changed if tone is None else tone.lay(seen, changed), dtype=np.float32)
 
 

@@ -115,7 +115,7 @@ class Model:
         prompt: str = "a mammogram with a mass",
         seed: int = 0,
         steps: int = 24,
-        guidance: float = 3.0,
+        guidance: float = 4.0,
         negative: str = "",
         window: str = "lesion",
         index: int = 0,

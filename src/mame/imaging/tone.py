@@ -17,6 +17,9 @@ RANGE = 0.3
 """Where the median and the 5th to 95th percentile of the surroundings go: dark enough for a lesion to be brighter."""
 
 GAIN = (0.6, 3.0)
+CEILING = 0.7
+"""How far from the surroundings' median towards white a mass can reach."""
+
 NEAR_SHARE = 0.08  # of the window: how far from the region the surroundings reach
 
 
@@ -36,14 +39,27 @@ class Tone:
     def lay(self, window: NDArray[np.float32], change: NDArray[np.float32]) -> NDArray[np.float32]:
         """A change on the model's scale laid into a window's own greys, never beyond black or white.
 
-        A small change is itself over the gain; a large one fades out towards white as 1 - exp(-change / room) does,
-        room being what is left between the surroundings and white, as a film's shoulder would, and so towards black.
+        A change is itself over the gain, so that what was there shows through it. Where its peak would go beyond the
+        room between the surroundings' median and a ceiling below white, all of it is lowered to room · (1 -
+        exp(-peak / room)): a mass in nearly white tissue is not the whitest thing on the film. Pixels nearer to white
+        than the median have so much less room. So towards black.
         """
         own = change / np.float32(self.gain)
-        above, below = np.float32(max(1.0 - self.level, 0.02)), np.float32(max(self.level, 0.02))
-        brighter = window + (1.0 - window) * (1.0 - np.exp(-np.maximum(own, 0.0) / above))
-        darker = window * np.exp(np.minimum(own, 0.0) / below)
-        return np.where(own > 0, brighter, darker).astype(np.float32)
+        up = _within(np.maximum(own, 0.0), CEILING * (1.0 - self.level))
+        down = _within(np.maximum(-own, 0.0), CEILING * self.level)
+        up *= np.minimum((1.0 - window) / np.float32(max(1.0 - self.level, 1e-3)), 1.0)
+        down *= np.minimum(window / np.float32(max(self.level, 1e-3)), 1.0)
+        return np.clip(window + up - down, 0.0, 1.0).astype(np.float32)
+
+
+def _within(change: NDArray[np.float32], room: float) -> NDArray[np.float32]:
+    """A change ≥ 0, lowered as a whole so that its peak, the 95th percentile of what counts, stays within the room."""
+    most = float(change.max())
+    if most <= 0:
+        return change
+    peak = float(np.percentile(change[change > 0.25 * most], 95))
+    room = max(room, 1e-3)
+    return change * np.float32(room * (1.0 - np.exp(-peak / room)) / peak)
 
 
 def tone_of(window: NDArray[np.float32], region: NDArray[np.bool_]) -> Tone:

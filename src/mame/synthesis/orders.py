@@ -101,7 +101,7 @@ def inpaint(
     spacing_mm: float | None = None,
     seed: int = 0,
     steps: int = 24,
-    guidance: float = 3.0,
+    guidance: float = 4.0,
     negative: str = "",
     formats: Iterable[Format | str] = (Format.PNG,),
     device: str | None = None,

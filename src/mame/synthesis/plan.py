@@ -90,7 +90,7 @@ class Lesions(_Part):
     shape: Shape = Shape.ORGANIC
     prior: Prior = Prior.DENSE
     steps: int = Field(default=24, ge=1, le=1000)
-    guidance: float = Field(default=3.0, ge=0, le=100)
+    guidance: float = Field(default=4.0, ge=0, le=100)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
