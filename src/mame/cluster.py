@@ -7,6 +7,7 @@ worker busy, so memory does not grow with the number of items.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from mame.errors import MameError
@@ -30,6 +32,8 @@ AHEAD = 2  # items handed out for every worker: one at work, one waiting
 PARENT_CHECK_S = 1.0
 CONNECT_S = 10.0
 RAY_RETRIES = 3  # of an item whose node or process was lost
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+MEMORY = Path("/proc/meminfo")
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -63,6 +67,31 @@ def map_items(
             yield Outcome(index, work(item))
     else:
         yield from _on_processes(work, items, workers)
+
+
+def usable_cores() -> int:
+    """How many cores this process may use: those there are, less what a container or an affinity mask withholds."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _quota()))
+
+
+def _quota() -> int:
+    """The container's share of CPUs, rounded up; a large number where there is no limit."""
+    try:
+        quota, period = CGROUP_QUOTA.read_text(encoding="ascii").split()[:2]
+        return math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # "max" is no number: no limit
+        return 1 << 16
+
+
+def usable_workers(bytes_each: int) -> int:
+    """How many processes of that size are worth running: as many as cores, and no more than the free memory holds."""
+    try:
+        lines = dict(line.split(":", 1) for line in MEMORY.read_text(encoding="ascii").splitlines())
+        free_bytes = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, KeyError):  # not Linux
+        return usable_cores()
+    return max(1, min(usable_cores(), free_bytes // bytes_each))
 
 
 # -- local processes ------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 
 import torch
 
+from mame.cluster import usable_cores
 from mame.errors import MameError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +77,4 @@ def usable_threads() -> int:
     """How many threads are worth running: torch's own choice, less what a container or an affinity mask withholds."""
     if "OMP_NUM_THREADS" in os.environ:
         return torch.get_num_threads()
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(torch.get_num_threads(), affinity, _quota()))
-
-
-def _quota() -> int:
-    """The container's share of CPUs, rounded up; a large number where there is no limit."""
-    try:
-        quota, period = CGROUP_QUOTA.read_text(encoding="ascii").split()[:2]
-        return math.ceil(int(quota) / int(period))
-    except (OSError, ValueError):  # "max" is no number: no limit
-        return 1 << 16
+    return min(torch.get_num_threads(), usable_cores())
