@@ -63,6 +63,7 @@ class SpacingOrigin(StrEnum):
     MODEL = "model"  # the frame of the model or simulator that made the picture
 
 
+COARSEST_CALCIFICATION_MM = 0.1  # the largest pixel that still resolves calcifications
 AREA_LIMITS_CM2 = (130.0, 195.0)
 AREA_LIMITS_SHARE = (0.4, 0.6)
 

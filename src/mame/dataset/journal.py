@@ -70,6 +70,12 @@ class Journal:
                 file.seek(self.places[index])
                 yield index, json.loads(file.readline())
 
+    def entry(self, index: int) -> dict[str, Any]:
+        """What became of one item. Raises KeyError for one that is not done."""
+        with open(self.path, "rb") as file:
+            file.seek(self.places[index])
+            return json.loads(file.readline())  # type: ignore[no-any-return]
+
     def close(self) -> None:
         """No more lines."""
         self._file.close()

@@ -145,6 +145,17 @@ def read_card(folder: Path) -> ModelCard:
         raise MameError(f"{path}: not a model card: {reason}") from None
 
 
+def picture_size(folder: Path) -> int:
+    """Side in pixels of the pictures of a model folder. Raises MameError where its configuration can't be read."""
+    try:
+        unet = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+        autoencoder = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8"))
+        stages = autoencoder.get("encoder_block_out_channels") or autoencoder["block_out_channels"]
+        return int(unet["sample_size"] * 2 ** (len(stages) - 1))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MameError(f"{folder}: the model's configuration can't be read: {error}") from None
+
+
 def weights_hash(folder: Path) -> str:
     """SHA-256 (hex) over the names and bytes of a folder's .safetensors files, in the order of their names."""
     files = sorted(folder.glob("*/*.safetensors"), key=lambda path: path.relative_to(folder).as_posix())

@@ -26,7 +26,17 @@ from mame.imaging.breast import Breast, find_breast
 from mame.imaging.framing import Frame
 from mame.imaging.superpose import superposed
 from mame.imaging.tone import tone_of
-from mame.mammogram import Box, Laterality, Lesion, LesionKind, Mammogram, SpacingOrigin, Stored, closed
+from mame.mammogram import (
+    COARSEST_CALCIFICATION_MM,
+    Box,
+    Laterality,
+    Lesion,
+    LesionKind,
+    Mammogram,
+    SpacingOrigin,
+    Stored,
+    closed,
+)
 
 if TYPE_CHECKING:
     from mame.diffusion.model import Model
@@ -34,7 +44,6 @@ if TYPE_CHECKING:
 SMALLEST_REGION_PX = 4
 SMALLEST_SHARE_IN_BREAST = 0.5
 FEATHER_SHARE = 0.15  # of the region's shorter side
-COARSEST_CALCIFICATION_MM = 0.1  # the pixel that still resolves calcifications (design: framing)
 ROUNDNESS = 5  # exponent of the superellipse that stands for a box
 FLAT_CHANGE = 1e-4
 Progress = Callable[[int, int], None]

@@ -40,7 +40,9 @@ MADE_BY = (
     "phantom",
     "asked",
     "box_measured",
+    "painted_on",  # the same of the picture that a lesion was painted into
 )
+MAX_STEPS = 32  # pictures painted one on the other of which a record tells
 
 
 def is_synthetic(mammogram: Mammogram) -> bool:
@@ -50,7 +52,15 @@ def is_synthetic(mammogram: Mammogram) -> bool:
 
 def made_by(mammogram: Mammogram) -> dict[str, Any]:
     """The part of the provenance that says how the picture was made (the keys of MADE_BY)."""
-    return {key: mammogram.provenance[key] for key in MADE_BY if mammogram.provenance.get(key) is not None}
+    return _made_by(mammogram.provenance, MAX_STEPS)
+
+
+def _made_by(provenance: dict[str, Any], steps: int) -> dict[str, Any]:
+    found = {key: provenance[key] for key in MADE_BY if provenance.get(key) is not None}
+    before = found.pop("painted_on", None)
+    if isinstance(before, dict) and steps > 1 and (earlier := _made_by(before, steps - 1)):
+        found["painted_on"] = earlier
+    return found
 
 
 def to_json(mammogram: Mammogram, *, air_is_zero: bool) -> str:

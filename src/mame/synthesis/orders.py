@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mame import prompt as language
-from mame.diffusion.folders import is_inpainting, model_folder, read_card
+from mame.diffusion.folders import is_inpainting, model_folder, picture_size, read_card
 from mame.errors import MameError
 from mame.formats import files
 from mame.formats.folder import Format, check_writable, image_folder
@@ -142,9 +142,10 @@ def _expected(model: str | os.PathLike[str], prompt: str) -> Mammogram:
     folder = model_folder(model)
     card = read_card(folder)
     if is_inpainting(folder) and card.companion is not None:
-        card = read_card(model_folder(card.companion))
+        folder = model_folder(card.companion)
+        card = read_card(folder)
     blank = np.zeros((1, 1), dtype=np.float32)
-    return Mammogram(blank, card.spacing_mm(512), description=language.parse(prompt) or Description())
+    return Mammogram(blank, card.spacing_mm(picture_size(folder)), description=language.parse(prompt) or Description())
 
 
 def _with_view(source: Mammogram, prompt: str) -> Mammogram:

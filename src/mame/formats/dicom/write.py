@@ -38,6 +38,7 @@ from mame.mammogram import Laterality, Mammogram, View
 PRIVATE_GROUP = 0x0029
 PRIVATE_CREATOR = "MAM-E"
 PRIVATE_RECORD = 0x01
+LONGEST_TEXT = 1024  # characters of an ST (PS3.5 6.2)
 
 _VIEW_CODES = {
     View.CC: ("399162004", "SCT", "cranio-caudal"),
@@ -76,7 +77,12 @@ def write_dicom(
         raise MameError(f"{place}: {error}") from error
     if transfer_syntax == RLELossless:
         dataset.compress(RLELossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
-    with atomic_write(place, force) as file:
+    save_dataset(dataset, place, force)
+
+
+def save_dataset(dataset: Dataset, path: Path, force: bool = False) -> None:
+    """Writes what `to_dataset` made to a file that is whole or absent. Raises MameError as `atomic_write` does."""
+    with atomic_write(path, force) as file:
         dcmwrite(file, dataset, enforce_file_format=True)
 
 
@@ -169,10 +175,15 @@ def _add_image(dataset: Dataset, mammogram: Mammogram, seed: str | None) -> None
 def _derivation(mammogram: Mammogram) -> str:
     if not record.is_synthetic(mammogram):
         return "Written by MAM-E from the pixels of another object"
-    how = record.made_by(mammogram)
-    began = "Lesion painted into an image" if mammogram.stored is not None else "Image generated"
-    words = [f"{key} {str(how[key])!r}" for key in ("model", "prompt", "seed") if key in how]
-    return f"{began} by MAM-E {software_version()}; {', '.join(words)}"[:1000]
+    steps = []
+    how: Any = record.made_by(mammogram)
+    while how:
+        words = ", ".join(f"{key} {str(how[key])!r}" for key in ("model", "prompt", "seed") if key in how)
+        painted = mammogram.stored is not None or "asked" in how
+        steps.append(f"{'lesion painted into an image' if painted else 'image generated'}: {words}")
+        how = how.get("painted_on")
+    said = f"MAM-E {software_version()}; {'; '.join(reversed(steps))}"
+    return said if len(said) <= LONGEST_TEXT else said[: LONGEST_TEXT - 1] + "…"
 
 
 def _add_anatomy(dataset: Dataset, mammogram: Mammogram, laterality: Laterality, spacing_mm: float) -> None:
