@@ -33,9 +33,11 @@ if TYPE_CHECKING:
         SpacingOrigin,
         View,
     )
+    from mame.synthesis.cohort.run import foresee, synthesize
     from mame.synthesis.demo import demo
     from mame.synthesis.orders import generate, inpaint
     from mame.synthesis.phantoms import phantom
+    from mame.synthesis.plan import Plan, read_plan
 
 _HOMES = {
     "mame.dataset.export": ("export",),
@@ -63,9 +65,11 @@ _HOMES = {
         "SpacingOrigin",
         "View",
     ),
+    "mame.synthesis.cohort.run": ("foresee", "synthesize"),
     "mame.synthesis.demo": ("demo",),
     "mame.synthesis.orders": ("generate", "inpaint"),
     "mame.synthesis.phantoms": ("phantom",),
+    "mame.synthesis.plan": ("Plan", "read_plan"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -83,6 +87,7 @@ __all__ = [
     "Model",
     "ModelCard",
     "ModelEntry",
+    "Plan",
     "PreparedSet",
     "SpacingOrigin",
     "TrainConfig",
@@ -91,6 +96,7 @@ __all__ = [
     "available_models",
     "demo",
     "export",
+    "foresee",
     "fuse",
     "generate",
     "inpaint",
@@ -102,7 +108,9 @@ __all__ = [
     "prepare",
     "read",
     "read_manifest",
+    "read_plan",
     "save_model",
+    "synthesize",
     "train",
     "verify",
     "write",

@@ -16,7 +16,19 @@ from mame.mammogram import Box
 from .conftest import Run
 
 CC = "a siemens mammogram in CC view"
-COMMANDS = ("demo", "generate", "inpaint", "phantom", "prepare", "fuse", "verify", "export", "train", "models")
+COMMANDS = (
+    "demo",
+    "generate",
+    "inpaint",
+    "phantom",
+    "prepare",
+    "fuse",
+    "verify",
+    "export",
+    "train",
+    "models",
+    "synthesize",
+)
 
 
 def test_help_names_every_command(run: Run) -> None:

@@ -135,8 +135,8 @@ class Background(_Part):
 class Accept(_Part):
     """How far what is measured may be from what was ordered; null for what is not to be looked at.
 
-    tries: pictures made for one order, and lesions painted for one place in it, before it is given up. view: whether it
-    must be right. density, area: classes off. visible: least overlap (IoU) of a lesion's box and the box that changed.
+    tries: pictures made for one order before it is given up; in each, a lesion is tried three times. view: whether
+    it must be right. density, area: classes off. visible: least overlap (IoU) of a lesion's box and what changed.
     """
 
     tries: int = Field(default=8, ge=1, le=100)
@@ -218,17 +218,32 @@ class Plan(_Part):
 
     def differences(self, other: Plan) -> list[str]:
         """What another plan says otherwise, in words: `count 200 instead of 100` where that one says 200."""
-        mine, theirs = self.flat(), other.flat()
+        mine, theirs = self._flat(), other._flat()
         return [
             f"{key} {_shown(theirs.get(key))} instead of {_shown(mine.get(key))}"
             for key in dict.fromkeys([*mine, *theirs])
             if mine.get(key) != theirs.get(key)
         ]
 
-    def flat(self) -> dict[str, Any]:
+    def without_paths(self) -> dict[str, Any]:
+        """The plan in values JSON can hold, folders by their names alone: where they lie is nobody else's business."""
+        said = self.model_dump(mode="json")
+        for part, key in (
+            (said["background"], "set"),
+            (said["background"], "dicom"),
+            (said["lesions"]["size_mm"], "set"),
+        ):
+            if isinstance(part, dict) and part[key] is not None:
+                part[key] = Path(part[key]).resolve().name
+        for key in ("model", "lesion_model"):
+            if said[key] is not None and Path(said[key]).is_dir():
+                said[key] = Path(said[key]).resolve().name
+        return said
+
+    def _flat(self) -> dict[str, Any]:
         """Every key with its value, `lesions.share` for those inside another."""
         found: dict[str, Any] = {}
-        for key, value in self.model_dump(mode="json").items():
+        for key, value in self.without_paths().items():
             if key in ("lesions", "accept", "background") and value is not None:
                 found |= {f"{key}.{inner}": said for inner, said in value.items()}
             else:
