@@ -75,7 +75,8 @@ def save_memory_and_time(objective: Any, config: TrainConfig, settled: Settled) 
     if config.gradient_checkpointing:
         objective.unet.enable_gradient_checkpointing()
         if objective.encodes_text:
-            objective.text_encoder.gradient_checkpointing_enable()
+            encoder = objective.text_encoder  # transformers 5 has another word for it
+            getattr(encoder, "activation_checkpointing_enable", encoder.gradient_checkpointing_enable)()
     if settled.compiled:
         objective.unet.compile()
 
