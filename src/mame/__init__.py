@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mame.diffusion.config import Goal, TrainConfig
     from mame.diffusion.folders import ModelCard, ModelEntry, available_models, model_folder
     from mame.diffusion.model import Model, load_model, save_model
+    from mame.diffusion.publish import publish
     from mame.diffusion.train import train
     from mame.errors import MameError
     from mame.formats.files import read, write
@@ -48,6 +49,7 @@ _HOMES = {
     "mame.diffusion.config": ("Goal", "TrainConfig"),
     "mame.diffusion.folders": ("ModelCard", "ModelEntry", "available_models", "model_folder"),
     "mame.diffusion.model": ("Model", "load_model", "save_model"),
+    "mame.diffusion.publish": ("publish",),
     "mame.diffusion.train": ("train",),
     "mame.errors": ("MameError",),
     "mame.formats.files": ("read", "write"),
@@ -106,6 +108,7 @@ __all__ = [
     "open_set",
     "phantom",
     "prepare",
+    "publish",
     "read",
     "read_manifest",
     "read_plan",

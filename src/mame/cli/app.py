@@ -68,6 +68,7 @@ app.command("verify")(datasets.verify)
 app.command("export")(datasets.export)
 app.command("synthesize")(synthesize.synthesize)
 app.command("train")(train.train)
+app.command("publish")(train.publish)
 app.command("models")(models.models)
 app.add_typer(readers.commands, name="readers")
 

@@ -1,4 +1,4 @@
-"""`mam-e train`: an autoencoder, a healthy model or a lesion model, from scratch or from a base."""
+"""`mam-e train` and `publish`: models made from data, and given away."""
 
 from __future__ import annotations
 
@@ -84,3 +84,27 @@ def train(
         output.show_json({"model": str(model)})
     else:
         print(model)
+
+
+def publish(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model folder, or a model's name.")],
+    to: Annotated[str, typer.Argument(metavar="REPO|FOLDER", help="A hub name (owner/name), or a new folder.")],
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What was measured of it (report.json).", show_default=False)
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="On the hub: for everybody to read.")] = False,
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
+    """Give a model away, with a model card filled from its run.
+
+    Data and their licences, recipe, curves, samples, what was measured, limits, and the licence of the base, whose use
+    restrictions go along. Prints the folder or the address.
+    """
+    from mame.diffusion.publish import publish as run
+
+    place = run(model, to, report, public, force)
+    if json:
+        output.show_json({"published": place})
+    else:
+        print(place)

@@ -102,7 +102,7 @@ def model_folder(name: str | os.PathLike[str]) -> Path:
         folder = _embedded(text)
     elif Path(text).is_dir():
         folder = Path(text)
-    elif _is_hub_name(text):
+    elif is_hub_name(text):
         folder = _from_hub(text)
     else:
         raise MameError(
@@ -271,7 +271,8 @@ def _private_cache() -> Path:
 # -- hub --------------------------------------------------------------------------------------------------------------
 
 
-def _is_hub_name(text: str) -> bool:
+def is_hub_name(text: str) -> bool:
+    """Whether a name has the form owner/name."""
     owner, slash, name = text.partition("/")
     return bool(slash and owner and name) and "/" not in name and not text.startswith((".", "/", "~"))
 

@@ -16,10 +16,17 @@ from mame.diffusion.folders import Framing, ModelCard, model_folder, read_card
 from mame.diffusion.lora import add_adapters, merge_adapters, save_adapters
 from mame.diffusion.mini import Parts, linear_encoder_weights, new_mini, set_linear_encoder
 from mame.diffusion.model import load_parts, save_model
+from mame.diffusion.recipes import SD_1_5, SD_1_5_INPAINTING, SD_2_BASE
 from mame.diffusion.schedule import changed_as_asked, has_zero_snr, load_scheduler, prediction_of
 from mame.errors import MameError
 
 ENCODER_PICTURES = 96
+KNOWN_LICENCES = {  # where a base's own folder doesn't say
+    SD_1_5: "creativeml-openrail-m",
+    SD_1_5_INPAINTING: "creativeml-openrail-m",
+    SD_2_BASE: "openrail++",
+    "mini-lesion": "apache-2.0",
+}
 FOLDERS = re.compile(r"[^\s:+*]*/")  # in the name of a data set: a card says nothing of where files lay
 FIELD_MM = 256.0  # of the field frame
 
@@ -134,6 +141,8 @@ def _card(config: TrainConfig, data: Data | None) -> ModelCard:
     told = config.model_dump(mode="json", exclude={"out", "cache", "workers", "tracker", "sample_prompts"})
     told["dataset"] = FOLDERS.sub("", config.dataset)
     told["base"] = Path(config.base).name if Path(config.base).is_dir() else config.base
+    told["data"] = _data_facts(config, data)
+    told["base_licence"] = licence_of(config.base)
     changes: dict[str, Any] = {"training": told, "companion": None, "window_tone": toned(config)}
     if config.goal is not Goal.AUTOENCODER:
         changes |= _framing(config)
@@ -142,6 +151,29 @@ def _card(config: TrainConfig, data: Data | None) -> ModelCard:
         vendors, lesions = {w.vendor for w in words if w.vendor}, {str(w.lesion) for w in words if w.lesion}
         changes |= {"vendors": tuple(sorted(vendors)), "lesions": tuple(sorted(lesions))}
     return base.model_copy(update=changes)
+
+
+def licence_of(base: str) -> str:
+    """The licence of a base as its model card names it (an identifier of the hub), or "unknown"."""
+    if base == NEW:
+        return "apache-2.0"
+    folder = model_folder(base)
+    told = folder / "README.md"
+    head = told.read_text(encoding="utf-8", errors="replace").split("---") if told.is_file() else []
+    found = re.search(r"^license:\s*(\S+)", head[1], re.MULTILINE) if len(head) > 2 else None
+    return found[1] if found else KNOWN_LICENCES.get(base, "unknown")
+
+
+def _data_facts(config: TrainConfig, data: Data | None) -> dict[str, Any]:
+    """What was learnt from: the set's own words about itself, and how many of its pictures."""
+    count = {} if data is None else {"pictures": data.count, "variations": len(data.variants) - 1}
+    folder = Path(config.dataset.removeprefix(TONED))
+    if not folder.is_dir():
+        return {"title": FOLDERS.sub("", config.dataset), "licence": "", **count}
+    from mame.dataset.read import open_set
+
+    about = open_set(folder).about
+    return {name: about.get(name, "") for name in ("title", "url", "licence", "citation")} | count
 
 
 def _framing(config: TrainConfig) -> dict[str, Any]:
