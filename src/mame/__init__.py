@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         View,
     )
     from mame.synthesis.cohort.run import foresee, synthesize
+    from mame.synthesis.cohort.send import send
     from mame.synthesis.demo import demo
     from mame.synthesis.orders import generate, inpaint
     from mame.synthesis.phantoms import phantom
@@ -68,6 +69,7 @@ _HOMES = {
         "View",
     ),
     "mame.synthesis.cohort.run": ("foresee", "synthesize"),
+    "mame.synthesis.cohort.send": ("send",),
     "mame.synthesis.demo": ("demo",),
     "mame.synthesis.orders": ("generate", "inpaint"),
     "mame.synthesis.phantoms": ("phantom",),
@@ -113,6 +115,7 @@ __all__ = [
     "read_manifest",
     "read_plan",
     "save_model",
+    "send",
     "synthesize",
     "train",
     "verify",

@@ -28,6 +28,7 @@ COMMANDS = (
     "train",
     "models",
     "synthesize",
+    "send",
 )
 
 

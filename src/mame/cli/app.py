@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from mame.cli import datasets, demo, inpaint, models, phantom, readers, synthesize, train
+from mame.cli import datasets, demo, inpaint, models, phantom, readers, send, synthesize, train
 from mame.cli import generate as generating
 from mame.errors import MameError
 
@@ -67,6 +67,7 @@ app.command("fuse")(datasets.fuse)
 app.command("verify")(datasets.verify)
 app.command("export")(datasets.export)
 app.command("synthesize")(synthesize.synthesize)
+app.command("send")(send.send)
 app.command("train")(train.train)
 app.command("publish")(train.publish)
 app.command("models")(models.models)

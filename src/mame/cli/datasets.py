@@ -135,9 +135,9 @@ def export(
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress(what: str, unit: str = "images") -> Iterator[Callable[[int, int], None]]:
     """Progress with rate and time left: a bar on a terminal, else a line now and then."""
-    with output.progress(what, "images") as bar:
+    with output.progress(what, unit) as bar:
         began = last = time.monotonic()
         first: int | None = None
 
@@ -152,7 +152,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
             last, rate = now, (done - first) / max(now - began, 1e-3)
             if bar is None or done == total:
                 left = (total - done) / max(rate, 1e-9) / 60
-                output.announce(f"{what}: {done}/{total} images, {rate:.1f} images/s, {left:.0f} min left")
+                output.announce(f"{what}: {done}/{total} {unit}, {rate:.1f} {unit}/s, {left:.0f} min left")
 
         yield report
 

@@ -51,6 +51,7 @@ from mame.synthesis.plan import Accept, Output, Plan, read_plan
 VERSION = 1
 PLAN = "plan.yaml"
 COHORT = "cohort.json"
+SENT = "sent.jsonl"  # what archives accepted
 LOOSE = "files"  # what waits to be packed into a shard
 MARKS = "done"
 GPU_BATCH = 8
@@ -175,7 +176,7 @@ class _Run:
         return False
 
     def _clear(self) -> None:
-        for name in (COHORT, manifest.NAME, PLAN):
+        for name in (COHORT, manifest.NAME, PLAN, SENT):
             (self.folder / name).unlink(missing_ok=True)
         for name in (IMAGES, LABELS, SHARDS):
             shutil.rmtree(self.folder / name, ignore_errors=True)
