@@ -125,6 +125,8 @@ def _broken(folder, how):
         shutil.rmtree(folder / "vae")
     elif how == "pickle":
         next((folder / "unet").glob("*.safetensors")).rename(folder / "unet" / "diffusion_pytorch_model.bin")
+    elif how == "checkpoint":
+        next((folder / "unet").glob("*.safetensors")).rename(folder / "unet" / "model.ckpt")
     elif how == "truncated":
         path = next((folder / "unet").glob("*.safetensors"))
         path.write_bytes(path.read_bytes()[:1000])
@@ -147,6 +149,57 @@ def _broken(folder, how):
         (folder / CARD).write_text('{"field_mm": -1}')
 
 
+def _as_bins(folder, found):
+    """The folder as it was before safetensors."""
+    from safetensors.torch import load_file
+
+    for part, name in (
+        ("unet", "diffusion_pytorch_model"),
+        ("vae", "diffusion_pytorch_model"),
+        ("text_encoder", "pytorch_model"),
+    ):
+        shards = sorted((folder / part).glob("*.safetensors"))
+        tensors = {key: value for shard in shards for key, value in load_file(shard).items()}
+        for path in (*shards, *(folder / part).glob("*.index.json")):
+            path.unlink()
+        found(tensors, folder / part / f"{name}.bin")
+
+
+def test_old_bin_weights_are_converted_once_and_are_the_same(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = shutil.copytree(folders.healthy, tmp_path / "old")
+    _as_bins(folder, torch.save)
+    opened = load_model(folder, device="cpu", dtype="float32")
+    new = load_model(folders.healthy, device="cpu", dtype="float32")
+    for part in ("unet", "autoencoder", "text_encoder"):
+        before, after = (getattr(one.parts, part).state_dict() for one in (new, opened))
+        assert all(torch.equal(before[name], after[name]) for name in before)
+    made = sorted((tmp_path / "cache").rglob("converted-*"))
+    times = [path.stat().st_mtime_ns for path in made]
+    assert len(made) == 3
+    assert model_folder(folder) == opened.folder
+    assert [path.stat().st_mtime_ns for path in made] == times
+    assert not list(folder.rglob("*.safetensors"))
+
+
+def test_a_bin_that_would_run_code_is_refused_and_does_not(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = shutil.copytree(folders.healthy, tmp_path / "old")
+    _as_bins(folder, torch.save)
+
+    class Bad:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    torch.save({"conv_in.weight": Bad()}, folder / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(MameError, match="may run code when it is opened, and is refused"):
+        model_folder(folder)
+    torch.save({"conv_in.weight": [1, 2]}, folder / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(MameError, match="holds more than named tensors"):
+        model_folder(folder)
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [
@@ -154,7 +207,8 @@ def _broken(folder, how):
         ("class", "FluxPipeline"),
         ("json", "can't be read"),
         ("part", "vae/ is missing"),
-        ("pickle", "no .safetensors"),
+        ("pickle", "not a plain file of tensors"),
+        ("checkpoint", "no .safetensors weights, nor a .bin"),
         ("truncated", "can't be opened"),
         ("text", "can't be opened"),
         ("missing", r"1 weights are missing, conv_in\.weight"),

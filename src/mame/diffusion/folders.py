@@ -35,7 +35,8 @@ HUB_FILES = (
     "README.md",
     *(f"{part}/*{end}" for part in PARTS for end in (".json", ".txt", ".safetensors")),
 )
-HUB_NOT = ("*.fp16.safetensors", "*non_ema*")
+WEIGHED = ("text_encoder", "unet", "vae")  # the parts with weights
+HUB_NOT = ("*.fp16.*", "*non_ema*")
 
 
 class Framing(StrEnum):
@@ -94,7 +95,8 @@ def model_folder(name: str | os.PathLike[str]) -> Path:
     """The complete diffusers folder of a model: an embedded name, a folder, or a hub name (`owner/name`).
 
     What takes its parts from another model is put together in the user's cache first (links, or copies where links
-    can't be made). A hub model is fetched into the hub's cache.
+    can't be made), and weights of before safetensors (.bin) are converted there. A hub model is fetched into the hub's
+    cache.
     Raises MameError for an unknown model, a folder that holds no Stable Diffusion model, and an unreachable hub.
     """
     text = os.fspath(name)
@@ -103,13 +105,23 @@ def model_folder(name: str | os.PathLike[str]) -> Path:
     elif Path(text).is_dir():
         folder = Path(text)
     elif is_hub_name(text):
-        folder = _from_hub(text)
+        folder = _from_hub(text, HUB_FILES)
+        if old := _unsafe_parts(folder):
+            folder = _from_hub(text, (*HUB_FILES, *(f"{part}/*.bin" for part in old)))
     else:
         raise MameError(
             f"unknown model {text!r}: give {_names()}, a folder in diffusers layout, or a hub name such as owner/name"
         )
+    if any(any((folder / part).glob("*.bin")) for part in _unsafe_parts(folder)):
+        from mame.diffusion.convert import converted
+
+        folder = converted(folder, _unsafe_parts(folder))
     check_folder(folder)
     return folder
+
+
+def _unsafe_parts(folder: Path) -> list[str]:
+    return [part for part in WEIGHED if not any((folder / part).glob("*.safetensors"))]
 
 
 def check_folder(folder: Path) -> None:
@@ -120,12 +132,11 @@ def check_folder(folder: Path) -> None:
     for part in PARTS:
         if not (folder / part).is_dir():
             raise MameError(f"{folder}: the folder {part}/ is missing")
-    for part in ("text_encoder", "unet", "vae"):
-        if not any((folder / part).glob("*.safetensors")):
-            raise MameError(
-                f"{folder / part}: no .safetensors weights (.bin and .ckpt can run code when they are opened; convert "
-                "them first: load the model with use_safetensors=False, then save_pretrained(folder))"
-            )
+    for part in _unsafe_parts(folder):
+        raise MameError(
+            f"{folder / part}: no .safetensors weights, nor a .bin to convert (.ckpt and other pickles can run code "
+            "when they are opened, and are refused)"
+        )
 
 
 def is_inpainting(folder: Path) -> bool:
@@ -205,17 +216,17 @@ def _embedded(name: str) -> Path:
         raise MameError(f"the embedded model {name!r} is incomplete: {', '.join(missing)}; reinstall mam-e")
     sources = {path.name: path for path in own.iterdir() if not path.name.startswith(".")}
     sources |= {part: WEIGHTS / base / part for part in missing}
-    return _assembled(name, sources)
+    return assembled(name, sources)
 
 
-def _assembled(name: str, sources: dict[str, Path]) -> Path:
+def assembled(name: str, sources: dict[str, Path]) -> Path:
     """A folder with those files and folders under those names, made once and kept while the sources stay the same."""
     files = {f"{top}/{relative}" if relative else top: path for top, relative, path in _walk(sources)}
     stamp = [
         (target, str(path), path.stat().st_size, path.stat().st_mtime_ns) for target, path in sorted(files.items())
     ]
     key = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:16]
-    folder = _cache() / f"{name}-{key}"
+    folder = cache_folder() / f"{name}-{key}"
     if all((folder / target).is_file() for target in files):
         return folder
     beside = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
@@ -249,7 +260,7 @@ def _link(path: Path, place: Path) -> None:
         shutil.copyfile(path, place)
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     """The user's cache folder for models; where the home can't be written, a private one for this process."""
     roots = [os.environ.get("XDG_CACHE_HOME"), os.environ.get("LOCALAPPDATA")]
     root = next((Path(root) for root in roots if root), None)
@@ -277,11 +288,11 @@ def is_hub_name(text: str) -> bool:
     return bool(slash and owner and name) and "/" not in name and not text.startswith((".", "/", "~"))
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, files: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES), ignore_patterns=list(HUB_NOT)))
+        return Path(snapshot_download(name, allow_patterns=list(files), ignore_patterns=list(HUB_NOT)))
     except Exception as error:  # the hub's client raises a dozen kinds: offline, not found, gated, timed out, disk
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MameError(
