@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from mame.diffusion import train
 from mame.diffusion.config import TrainConfig
-from mame.diffusion.model import load_parts
+from mame.diffusion.model import load_model, load_parts
 from mame.diffusion.start import check_parts, starting_parts
 from mame.errors import MameError
 
@@ -85,7 +85,10 @@ def test_four_steps_of_every_method_and_goal(
     }
     assert moved == {"unet": True, "text_encoder": text_encoder, "autoencoder": False}
     if method == "full":
-        assert (config.out / "samples" / "step-0000004.png").stat().st_size > 0
+        assert sorted(path.name for path in (config.out / "samples").iterdir()) == [
+            "step-0000000.png",
+            "step-0000004.png",
+        ]
     if method == "lora":
         plain = kind.from_pretrained(bases[base])
         plain.load_lora_weights(config.out / "lora")
@@ -139,6 +142,16 @@ def test_the_base_and_its_scheduler_are_told_and_kept(tmp_path: Path, cache: Pat
         ]
         before, after = (json.loads(file.read_text()) for file in files)
         assert {k: after[k] for k in before} == before
+
+
+def test_a_model_makes_pictures_of_the_size_it_was_trained_at(
+    tmp_path: Path, cache: Path, bases: dict[str, Path]
+) -> None:
+    lines = run(told(tmp_path, cache, goal="healthy", base=str(bases["pictures"]), size=96, steps=1))
+    assert "the base makes pictures of 64 pixels a side, this model will make 96" in lines
+    (made,) = load_model(tmp_path / "run" / "model", device="cpu").generate("a mammogram", steps=1)
+    assert made.shape == (96, 96)
+    assert StableDiffusionPipeline.from_pretrained(tmp_path / "run" / "model").unet.config.sample_size == 12
 
 
 def test_zero_terminal_snr_comes_only_when_asked_for_and_only_with_v(

@@ -21,6 +21,7 @@ from mame.diffusion.schedule import changed_as_asked, has_zero_snr, load_schedul
 from mame.errors import MameError
 
 ENCODER_PICTURES = 96
+LATENT_SCALE = 8  # pixels to a latent, of every Stable Diffusion
 KNOWN_LICENCES = {  # where a base's own folder doesn't say
     SD_1_5: "creativeml-openrail-m",
     SD_1_5_INPAINTING: "creativeml-openrail-m",
@@ -43,6 +44,7 @@ def starting_parts(config: TrainConfig, announce: Callable[[str], None] = print)
     if config.base == NEW:
         parts = new_mini(inpainting=lesion, seed=config.seed)
         set_linear_encoder(parts.autoencoder, *linear_encoder_weights(_some_pictures(config)))
+        _set_size(parts, config)
         return parts
     folder = model_folder(config.base)
     scheduler = load_scheduler(folder)
@@ -55,7 +57,18 @@ def starting_parts(config: TrainConfig, announce: Callable[[str], None] = print)
     if lesion and not _paints(parts.unet):
         widen(parts.unet)
         announce("the base makes whole pictures: its first layer gets five more inputs, which weigh nothing at first")
+    if (before := _set_size(parts, config)) != config.size:
+        announce(f"the base makes pictures of {before} pixels a side, this model will make {config.size}")
     return parts
+
+
+def _set_size(parts: Parts, config: TrainConfig) -> int:
+    """Note in the U-Net which size it is trained at, so that it makes such pictures; returns what it was before."""
+    if config.goal is Goal.AUTOENCODER:
+        return config.size
+    before = int(parts.unet.config.sample_size) * LATENT_SCALE
+    parts.unet.register_to_config(sample_size=config.size // LATENT_SCALE)
+    return before
 
 
 def describe(parts: Parts) -> str:
@@ -92,7 +105,7 @@ def check_parts(parts: Parts, config: TrainConfig) -> None:
             f"base {base!r} makes whole pictures: its new inputs for painting can't be kept in a LoRA; name an "
             "inpainting base (such as mini-lesion), or method full"
         )
-    scale = 2 ** (len(parts.unet.config.block_out_channels) - 1) * 8
+    scale = 2 ** (len(parts.unet.config.block_out_channels) - 1) * LATENT_SCALE
     if config.goal is not Goal.AUTOENCODER and config.size % scale:
         raise MameError(f"size {config.size}: base {base!r} needs a multiple of {scale}")
 

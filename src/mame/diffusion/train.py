@@ -140,8 +140,17 @@ def fit(
         watch.say(f"step {step}  validation loss {value:.4f}")
         lowest = min(lowest, value)
 
+    def show(step: int) -> None:
+        """A grid of samples of the average."""
+        with average.in_place(objective):
+            grid = sample_grid(parts, config, run / "samples" / f"step-{step:07d}.png")
+        watch.show(step, "samples", grid)
+
+    samples = config.sample_every and config.goal is not Goal.AUTOENCODER and accelerator.is_main_process
     if first == 0 and len(data.held_out):
         validate(0)
+    if first == 0 and samples:
+        show(0)
     for step, batches in enumerate(feed.steps(first, config.steps), start=first + 1):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step - 1)
@@ -167,11 +176,8 @@ def fit(
         if (step % config.checkpoint_every == 0 or last) and accelerator.is_main_process:
             scaler = {"scaler": accelerator.scaler.state_dict()} if accelerator.scaler is not None else {}
             save_checkpoint(checkpoints, step, objective, average, optimizer, config.keep_checkpoints, scaler)
-        wants_samples = config.sample_every and (step % config.sample_every == 0 or last)
-        if wants_samples and config.goal is not Goal.AUTOENCODER and accelerator.is_main_process:
-            with average.in_place(objective):
-                grid = sample_grid(parts, config, run / "samples" / f"step-{step:07d}.png")
-            watch.show(step, "samples", grid)
+        if samples and (step % config.sample_every == 0 or last):
+            show(step)
         if ends:
             break
 
