@@ -25,8 +25,8 @@ test-all: $(STAMP)
 	if [ $$code -eq 5 ]; then echo "make test-all: NO SLOW TEST EXISTS YET"; else exit $$code; fi
 
 lint: $(STAMP)
-	$(BIN)/ruff check src tests benchmarks recipes
-	$(BIN)/ruff format --check src tests benchmarks recipes
+	$(BIN)/ruff check src tests benchmarks examples recipes
+	$(BIN)/ruff format --check src tests benchmarks examples recipes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/mkdocs build --strict --quiet
