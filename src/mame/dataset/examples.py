@@ -128,6 +128,19 @@ def open_held_out(source: str, kind: str, size: int, regions: Regions = Regions.
     return open_validation(source, kind, size, regions)
 
 
+def folders_behind(source: str) -> list[Path]:
+    """The prepared folders that a source takes pictures from, in its order; a folder of normals for composites, too."""
+    found = []
+    for word in source.split(" + "):
+        times = TIMES.match(word.strip())
+        name = (times[2] if times else word.strip()).removeprefix("toned:")
+        if name.startswith("composite:"):
+            name = name.split(":", 3)[-1]
+        if Path(name).is_dir():
+            found.append(Path(name))
+    return found
+
+
 def _mixed(source: str, kind: str, size: int, regions: Regions) -> Mixture:
     parts: list[Examples] = []
     for word in source.split(" + "):

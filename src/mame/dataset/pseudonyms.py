@@ -19,6 +19,7 @@ from mame.errors import MameError
 
 KEY_BYTES = 32
 DIGITS = 16  # 64 bits: two of a million patients share a name with a chance of 3 in 100 million
+CARD_DIGITS = 12
 KEY_VARIABLE = "MAM_E_KEY"
 
 
@@ -83,3 +84,8 @@ def _make(place: Path) -> None:
         os.link(beside, place)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def patient_hash(source: str, patient: str) -> str:
+    """What a model card keeps of a patient that its model saw: 12 hexadecimal digits of the set and the pseudonym."""
+    return hashlib.sha256(f"{source}\0{patient}".encode()).hexdigest()[:CARD_DIGITS]

@@ -156,6 +156,7 @@ def _card(config: TrainConfig, data: Data | None) -> ModelCard:
     told["base"] = Path(config.base).name if Path(config.base).is_dir() else config.base
     told["data"] = _data_facts(config, data)
     told["base_licence"] = licence_of(config.base)
+    told["patients"] = _patients(config.dataset)
     changes: dict[str, Any] = {"training": told, "companion": None, "window_tone": toned(config)}
     if config.goal is not Goal.AUTOENCODER:
         changes |= _framing(config)
@@ -187,6 +188,27 @@ def _data_facts(config: TrainConfig, data: Data | None) -> dict[str, Any]:
 
     about = open_set(folder).about
     return {name: about.get(name, "") for name in ("title", "url", "licence", "citation")} | count
+
+
+def _patients(dataset: str) -> list[str] | None:
+    """Of whom the model has seen pictures, as hashes: a study with it must test on others. Empty for simulations.
+
+    None where a plain folder of pictures, which names no patients, was among them.
+    """
+    from mame.dataset.examples import folders_behind
+    from mame.dataset.layout import DATASET, Split
+    from mame.dataset.pseudonyms import patient_hash
+    from mame.dataset.read import open_set
+
+    seen = set()
+    for folder in folders_behind(dataset):
+        if not (folder / DATASET).is_file():
+            return None
+        found = open_set(folder)
+        for split in (Split.TRAIN, Split.VALIDATION):
+            if split in found.splits:
+                seen |= {patient_hash(row.source, row.patient) for row in found.iterate(split)}
+    return sorted(seen)
 
 
 def _framing(config: TrainConfig) -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""The result of a CAD study as one page that needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+
+from mame.assess.cad.study import Result
+from mame.formats.atomic import atomic_write
+
+PAGE = "cad.html"
+SIDE = 260  # of a drawing
+WIDEST_RATE = 4.0  # false detections a picture
+NAMES = {"auroc": "AUROC", "map50": "mAP50"}
+
+
+def write_report(result: Result, folder: Path) -> Path:
+    """Writes `cad.html` and returns its path."""
+    environment = Environment(loader=PackageLoader("mame.assess.cad"), autoescape=True)
+    page = environment.get_template("cad.html.j2").render(
+        result=result, verdicts=verdicts(result), froc=_froc(result), clouds=_clouds(result), side=SIDE
+    )
+    with atomic_write(folder / PAGE, force=True) as file:
+        file.write(page.encode())
+    return folder / PAGE
+
+
+def verdicts(result: Result) -> list[str]:
+    """A plain sentence for each arm and system."""
+    said = []
+    for task, lines, figure in (("classifier", result.classifier, "auroc"), ("detector", result.detector, "map50")):
+        for line in lines:
+            text = (
+                f"{task}, {line['arm']}: {NAMES[figure]} {line[figure]:.3f} ({line['low']:.3f} to {line['high']:.3f})"
+            )
+            if "p_holm" in line:
+                better = "gains" if line["difference"] > 0 else "loses"
+                shown = better if line["p_holm"] < 0.05 else "is not shown to differ"
+                text += (
+                    f"; {shown}: {line['difference']:+.3f} ({line['difference_low']:+.3f} to "
+                    f"{line['difference_high']:+.3f}), p = {line['p_holm']:.3g} after Holm"
+                )
+            said.append(text)
+    return said
+
+
+def _froc(result: Result) -> list[dict[str, str]]:
+    drawn = []
+    for number, line in enumerate(result.detector):
+        rates, found = line["froc_curve"]
+        points = [
+            f"{SIDE * min(rate, WIDEST_RATE) / WIDEST_RATE:.1f},{SIDE * (1 - share):.1f}"
+            for rate, share in zip(rates, found, strict=True)
+        ]
+        drawn.append({"name": line["arm"], "colour": f"hsl({number * 137 % 360} 70% 55%)", "points": " ".join(points)})
+    return drawn
+
+
+def _clouds(result: Result) -> list[dict[str, Any]]:
+    """The points of each arm's features, in a square."""
+    drawn = []
+    for name, said in (result.explain or {}).items():
+        sets = said["features"]["points"]
+        every = [point for points in sets for point in points]
+        if not every:
+            continue
+        low = [min(point[axis] for point in every) for axis in (0, 1)]
+        span = [max(max(point[axis] for point in every) - low[axis], 1e-9) for axis in (0, 1)]
+        placed = [[[SIDE * (p[a] - low[a]) / span[a] for a in (0, 1)] for p in points] for points in sets]
+        drawn.append({"name": name, "sets": placed, "p": said["features"]["p"]})
+    return drawn

@@ -1,0 +1,141 @@
+"""Where a classifier looks: saliency on real and painted lesions, scored against the lesion and against the seam."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mame.assess.cad import networks
+from mame.assess.cad.scenes import PATCH, Patches
+
+MOST = 24  # lesions of each kind that are explained
+RIM = 0.12  # of the lesion's side: how far the rim reaches in and out
+OCCLUDED = 12  # pixels a side
+Maps = NDArray[np.float64]
+
+
+def methods(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Grad-CAM and occlusion by MONAI, integrated gradients by captum: each from N×3×64×64 to N×64×64."""
+    from captum.attr import IntegratedGradients
+    from monai.visualize.class_activation_maps import GradCAM
+    from monai.visualize.occlusion_sensitivity import OcclusionSensitivity
+
+    grad_cam = GradCAM(nn_module=model, target_layers="layer3")
+    occlusion = OcclusionSensitivity(nn_module=model, mask_size=OCCLUDED, n_batch=64, overlap=0.34, verbose=False)
+    integrated: Any = IntegratedGradients(model)
+
+    def occluded(batch: Tensor) -> Tensor:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MONAI indexes in a way that newer versions of torch warn of
+            whole = model(batch)[:, 0]
+            maps = torch.cat([occlusion(one[None])[0][:, 0] for one in batch])
+        return (whole[:, None, None] - maps).clamp(min=0)
+
+    return {
+        "Grad-CAM": lambda batch: grad_cam(batch)[:, 0],
+        "occlusion": occluded,
+        "integrated gradients": lambda batch: integrated.attribute(batch, target=0, n_steps=16).abs().sum(1),
+    }
+
+
+def scored(maps: Maps, boxes: list[tuple[float, float, float, float]]) -> dict[str, float]:
+    """Pointing game, and the shares of the energy inside the lesion and on its rim, means over N maps.
+
+    rim_excess: the rim's share over the share of area that it has; 1 is no preference. A map of zeros has no say.
+    """
+    hits, inside, rims, excess = [], [], [], []
+    y, x = (grid + 0.5 for grid in np.mgrid[0:PATCH, 0:PATCH])
+    for one, (x0, y0, x1, y1) in zip(maps, boxes, strict=True):
+        total = float(one.sum())
+        if total <= 0 or x1 <= x0 or y1 <= y0:
+            continue
+        lesion = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+        reach = RIM * max(x1 - x0, y1 - y0)
+        outer = (x >= x0 - reach) & (x < x1 + reach) & (y >= y0 - reach) & (y < y1 + reach)
+        inner = (x >= x0 + reach) & (x < x1 - reach) & (y >= y0 + reach) & (y < y1 - reach)
+        rim = outer & ~inner
+        hits.append(bool(lesion.ravel()[int(one.argmax())]))
+        inside.append(float(one[lesion].sum()) / total)
+        rims.append(float(one[rim].sum()) / total)
+        excess.append(rims[-1] / float(rim.mean()))
+    if not hits:
+        return {"n": 0}
+    return {
+        "n": len(hits), "pointing": float(np.mean(hits)), "inside": float(np.mean(inside)), "rim": float(np.mean(rims)),
+        "rim_excess": float(np.mean(excess)),
+    }  # fmt: skip
+
+
+def two_sample(first: NDArray[np.float64], second: NDArray[np.float64], key: int = 0) -> dict[str, float]:
+    """Whether two sets of features (N×F, M×F) differ: energy distance with a permutation test of 999 draws.
+
+    Székely and Rizzo, J. Stat. Plan. Inference 2013. `p` is at least 0.001.
+    """
+    both = np.concatenate([first, second])
+    both = (both - both.mean(0)) / np.maximum(both.std(0), 1e-9)
+    distance = np.sqrt(np.maximum(((both[:, None] - both[None]) ** 2).sum(-1), 0))
+
+    def energy(order: NDArray[np.intp]) -> float:
+        a, b = order[: len(first)], order[len(first) :]
+        cross = distance[np.ix_(a, b)].mean()
+        return float(2 * cross - distance[np.ix_(a, a)].mean() - distance[np.ix_(b, b)].mean())
+
+    rng = np.random.default_rng([key, 61])
+    seen = energy(np.arange(len(both)))
+    drawn = [energy(rng.permutation(len(both))) for _ in range(999)]
+    return {"energy": seen, "p": float((1 + sum(value >= seen for value in drawn)) / 1000)}
+
+
+def features(model: nn.Module, patches: Patches) -> NDArray[np.float64]:
+    """The classifier's last features of N patches, N×512."""
+    body = nn.Sequential(*list(model.children())[:-1], nn.Flatten())
+    with torch.inference_mode():
+        return np.asarray(body(_batch(patches)).double().numpy())
+
+
+def explain(models: Path, real: Patches, painted: Patches) -> dict[str, Any] | None:
+    """Explains the classifiers that a CAD study kept, on its real test lesions and its painted ones.
+
+    Returns, by arm: each method's scores on both, and a test whether the features of the two differ, with a
+    two-dimensional picture of them (t-SNE). None where no model was kept.
+    """
+    found: dict[str, Any] = {}
+    lesions = {"real": _lesions(real), "painted": _lesions(painted)}
+    for path in sorted(models.glob("classifier-*.safetensors")):
+        model = networks.classifier(0)
+        model.load_state_dict(networks.load_weights(path))
+        model.eval()
+        lines = []
+        for name, run in methods(model).items():
+            for what, patches in lesions.items():
+                maps = run(_batch(patches)).detach().double().numpy()
+                lines.append({"method": name, "lesions": what, **scored(np.maximum(maps, 0), patches.boxes)})
+        sets = [features(model, patches) for patches in lesions.values()]
+        found[path.stem] = {"maps": lines, "features": {**two_sample(sets[0], sets[1]), "points": _flat(sets)}}
+    return found or None
+
+
+def _lesions(patches: Patches) -> Patches:
+    return patches.only(np.flatnonzero(patches.lesion)[:MOST])
+
+
+def _batch(patches: Patches) -> Tensor:
+    return torch.from_numpy(patches.pixels)[:, None].expand(-1, 3, -1, -1).contiguous()
+
+
+def _flat(sets: list[NDArray[np.float64]]) -> list[list[list[float]]]:
+    """Points in two dimensions for each set."""
+    from sklearn.manifold import TSNE
+
+    both = np.concatenate(sets)
+    if len(both) < 5:
+        return []
+    points = TSNE(2, perplexity=min(15.0, (len(both) - 1) / 3), random_state=0, init="pca").fit_transform(both)
+    return [points[: len(sets[0])].round(2).tolist(), points[len(sets[0]) :].round(2).tolist()]

@@ -1,0 +1,187 @@
+"""A CAD study on phantoms, small; what it refuses; and where its classifier looks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from assess.readers.sets import make_set
+from mame.assess.cad import networks
+from mame.assess.cad.arms import REAL, Arm, Sampler
+from mame.assess.cad.scenes import PATCH, Scene, patches_of, phantom_scenes
+from mame.assess.cad.study import QUICK, cad
+from mame.assess.explain import methods, scored, two_sample
+from mame.cli import app
+from mame.dataset.layout import Split
+from mame.dataset.pseudonyms import patient_hash
+from mame.dataset.read import open_set
+from mame.errors import MameError
+from mame.formats.manifest import NAME
+from mame.mammogram import Box
+
+TINY = replace(QUICK, steps=2, detector_steps=1, phantoms=2, start_steps=1, size=96)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(real, synthetic)"""
+    folder = tmp_path_factory.mktemp("cad")
+    return make_set(folder, 0, 8, 160), make_set(folder, 20, 4, 160)
+
+
+def test_a_patch_holds_its_lesion_where_it_says() -> None:
+    rng, scenes = np.random.default_rng(0), []
+    for number in range(6):
+        pixels = rng.uniform(0.3, 0.4, (360, 300)).astype(np.float32)
+        x, y, width, height = 150 + 9 * number, 120, 40 + 6 * number, 50
+        pixels[y : y + height, x : x + width] = 0.9
+        boxes = (Box(x, y, x + width, y + height),) if number else ()
+        scenes.append(Scene(np.where(np.arange(300) < 280, pixels, 0).astype(np.float32), boxes, f"p{number}"))
+    patches = patches_of(scenes[1:], 1)
+    assert patches.pixels.shape == (len(patches), PATCH, PATCH)
+    assert patches.lesion.sum() == 5
+    for pixels, lesion, (x0, y0, x1, y1) in zip(patches.pixels, patches.lesion, patches.boxes, strict=True):
+        bright = pixels > (pixels.max() + np.median(pixels)) / 2
+        inside = np.zeros_like(bright)
+        inside[round(y0) : round(y1), round(x0) : round(x1)] = True
+        if lesion:
+            assert (bright & inside).sum() / (bright | inside).sum() > 0.9
+        else:
+            assert not inside.any()
+        assert abs(pixels.mean()) < 1e-3
+    tissue = patches.pixels[~patches.lesion]
+    assert len(tissue) == 10
+    assert tissue.max() < 4  # nothing of the lesions, which lie 15 deviations above the tissue
+    assert np.array_equal(tissue, patches_of(scenes[1:], 1).pixels[~patches.lesion])
+
+
+def test_a_small_study_runs_goes_on_and_says_what_it_can_t_show(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    lines: list[str] = []
+    result = cad(*sets, tmp_path / "out", TINY, lines.append)
+    assert [line["arm"] for line in result.classifier] == [
+        "real",
+        "real + 1 synthetic",
+        "synthetic",
+        "synthetic, then real",
+    ]
+    assert all(line["low"] <= line["auroc"] <= line["high"] for line in result.classifier)
+    assert all("p_holm" in line for line in result.detector[1:])
+    assert any("no power" in note for note in result.notes)
+    assert any("not to be trusted" in note for note in result.notes)
+    assert any("minutes" in line for line in lines)
+    runs = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").iterdir()}
+    assert len(runs) == 8
+    gone = next(path for path in (tmp_path / "out" / "runs").iterdir() if "classifier-synthetic-1" in path.name)
+    before = gone.read_text()
+    gone.unlink()  # as if it had been stopped here
+    again = cad(*sets, tmp_path / "out", TINY, lines.append)
+    assert gone.read_text() == before
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").iterdir()}
+    assert {name for name in runs if kept[name] != runs[name]} == {gone.name}
+    assert again.classifier == result.classifier
+    with pytest.raises(MameError, match="steps 2 there, 3 here"):
+        cad(*sets, tmp_path / "out", replace(TINY, steps=3), lines.append)
+
+
+def test_a_cohort_whose_generator_saw_test_patients_is_refused(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    real, cohort = sets[0], tmp_path / "cohort"
+    shutil.copytree(sets[1], cohort)
+    model = tmp_path / "model"
+    model.mkdir()
+    row = open_set(real).rows(Split.TEST)[0]
+    seen = {"patients": [patient_hash(row.source, row.patient)]}
+    (model / "mam-e.json").write_text(json.dumps({"frame": "field", "training": seen}))
+    (model / "model_index.json").write_text("{}")
+    (cohort / NAME).write_text(json.dumps({"file": "x.png", "model": str(model)}) + "\n")
+    with pytest.raises(MameError, match="trained on 1 of the"):
+        cad(real, cohort, tmp_path / "out", TINY, lambda _: None)
+    with pytest.raises(MameError, match="test patients"):
+        cad(real, real, tmp_path / "out", TINY, lambda _: None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_sets_without_lesions_or_a_test_side_are_refused_in_one_line(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(sets[1], bare)
+    for path in bare.glob("*/metadata.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(row | {"lesions": []}) + "\n" for row in rows if "view_of" not in row))
+    told = CliRunner().invoke(app, ["cad", str(sets[0]), str(bare), str(tmp_path / "out"), "--quick"])
+    assert told.exit_code == 2
+    assert "no lesion with a box" in told.stderr
+    assert told.stderr.count("\n") == 1
+    told = CliRunner().invoke(app, ["cad", str(sets[0]), str(sets[1]), str(tmp_path / "o"), "--ratios", "0,x"])
+    assert told.exit_code == 2
+
+
+def test_maps_are_scored_by_what_they_point_at() -> None:
+    box = (20.0, 20.0, 40.0, 40.0)
+    y, x = np.mgrid[0:PATCH, 0:PATCH]
+    middle = np.exp(-((x - 30) ** 2 + (y - 30) ** 2) / 8)
+    ring = ((np.maximum(abs(x - 29.5), abs(y - 29.5)) - 10) ** 2 < 4).astype(float)
+    flat = np.ones((PATCH, PATCH))
+    looks = [scored(one[None], [box]) for one in (middle, ring, flat)]
+    assert looks[0]["pointing"] == 1
+    assert looks[0]["inside"] > 0.95
+    assert looks[0]["rim_excess"] < 0.3
+    assert looks[1]["rim_excess"] > 5
+    assert looks[2]["rim_excess"] == pytest.approx(1.0)
+    assert looks[2]["inside"] == pytest.approx(400 / PATCH**2)
+    assert scored(np.zeros((1, PATCH, PATCH)), [box]) == {"n": 0}
+
+
+def test_the_two_sample_test_keeps_its_level_and_sees_a_shift() -> None:
+    rng = np.random.default_rng(1)
+    same = [two_sample(rng.normal(size=(15, 4)), rng.normal(size=(15, 4)), key)["p"] for key in range(12)]
+    assert sum(p < 0.05 for p in same) <= 3
+    assert two_sample(rng.normal(size=(15, 4)), rng.normal(1.5, 1, (15, 4)))["p"] < 0.01
+
+
+@pytest.mark.slow
+def test_the_seam_of_a_plain_copy_is_seen_and_a_feathered_one_is_not() -> None:
+    """Lesions cut out with a margin and laid in hard, against the same laid in with a soft edge over the tissue."""
+    scenes = phantom_scenes(60, 5, 256)
+    donors = [scene for scene in scenes[:30] if scene.boxes]
+    pasted, soft = [], []
+    for index, scene in enumerate(scenes[30:]):
+        donor = donors[index % len(donors)]
+        box = donor.boxes[0].grown(3).rounded().clipped(donor.pixels.shape)
+        assert box is not None
+        cut = donor.pixels[box.slices()]
+        height, width = cut.shape
+        y, x = np.nonzero(_deep(scene, height, width))
+        place = int(np.random.default_rng([7, index]).integers(len(y)))
+        top, left = int(y[place]) - height // 2, int(x[place]) - width // 2
+        where = (slice(top, top + height), slice(left, left + width))
+        target = Box(left, top, left + width, top + height)
+        hard = scene.pixels.copy()
+        hard[where] = np.clip(cut + 0.12, 0, 1)
+        yy, xx = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+        weight = np.clip(1.6 * (1 - np.hypot(xx, yy)), 0, 1)
+        over = scene.pixels.copy()
+        over[where] += np.float32(0.2) * weight.astype(np.float32)
+        pasted.append(Scene(hard, (target,), scene.patient))
+        soft.append(Scene(np.clip(over, 0, 1), (target,), scene.patient))
+    rims = []
+    for made in (pasted, soft):
+        patches = patches_of(made, 3)
+        draw = Sampler(Arm(REAL, (0.0, 0.0)), patches.lesion, np.zeros(0, bool), 60, 0)
+        model = networks.train_classifier(patches, draw, 60, 0)
+        batch = torch.from_numpy(patches.pixels[patches.lesion])[:, None].expand(-1, 3, -1, -1).contiguous()
+        boxes = [box for box, lesion in zip(patches.boxes, patches.lesion, strict=True) if lesion]
+        maps = methods(model)["integrated gradients"](batch).detach().numpy()
+        rims.append(scored(maps, boxes)["rim_excess"])
+    assert rims[0] > 1.15 * rims[1]
+
+
+def _deep(scene: Scene, height: int, width: int) -> np.ndarray:
+    from scipy import ndimage
+
+    return ndimage.distance_transform_edt(np.pad(scene.pixels > 0, 1))[1:-1, 1:-1] > 0.75 * max(height, width)
