@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from mame.assess.cad import networks
 from mame.assess.cad.scenes import PATCH, Patches
+from mame.formats.atomic import atomic_write
 
 MOST = 24  # lesions of each kind that are explained
 RIM = 0.12  # of the lesion's side: how far the rim reaches in and out
+PANELS = 8  # lesions in a picture of maps
+OUTLINE = (0.25, 0.75, 1.0)
 OCCLUDED = 12  # pixels a side
 Maps = NDArray[np.float64]
 
@@ -100,12 +104,14 @@ def features(model: nn.Module, patches: Patches) -> NDArray[np.float64]:
         return np.asarray(body(_batch(patches)).double().numpy())
 
 
-def explain(models: Path, real: Patches, painted: Patches) -> dict[str, Any] | None:
+def explain(models: Path, real: Patches, painted: Patches, panels: Path) -> dict[str, Any] | None:
     """Explains the classifiers that a CAD study kept, on its real test lesions and its painted ones.
 
     Returns, by arm: each method's scores on both, and a test whether the features of the two differ, with a
-    two-dimensional picture of them (t-SNE). None where no model was kept.
+    two-dimensional picture of them (t-SNE). None where no model was kept. Writes pictures of the maps into `panels`:
+    a column a lesion, the patch above, then a row a method, brighter where the map is.
     """
+    panels.mkdir(exist_ok=True)
     found: dict[str, Any] = {}
     lesions = {"real": _lesions(real), "painted": _lesions(painted)}
     for path in sorted(models.glob("classifier-*.safetensors")):
@@ -113,13 +119,43 @@ def explain(models: Path, real: Patches, painted: Patches) -> dict[str, Any] | N
         model.load_state_dict(networks.load_weights(path))
         model.eval()
         lines = []
-        for name, run in methods(model).items():
-            for what, patches in lesions.items():
-                maps = run(_batch(patches)).detach().double().numpy()
-                lines.append({"method": name, "lesions": what, **scored(np.maximum(maps, 0), patches.boxes)})
+        for what, patches in lesions.items():
+            drawn = {}
+            for name, run in methods(model).items():
+                drawn[name] = np.maximum(run(_batch(patches)).detach().double().numpy(), 0)
+                lines.append({"method": name, "lesions": what, **scored(drawn[name], patches.boxes)})
+            _write_panel(patches, list(drawn.values()), panels / f"{path.stem}-{what}.png")
         sets = [features(model, patches) for patches in lesions.values()]
         found[path.stem] = {"maps": lines, "features": {**two_sample(sets[0], sets[1]), "points": _flat(sets)}}
     return found or None
+
+
+def _write_panel(patches: Patches, maps: list[Maps], path: Path) -> None:
+    """Patches above, each method's maps below, over the darkened patches; lesions outlined."""
+    count = min(PANELS, len(patches))
+    if not count:
+        return
+    rows = []
+    for number in range(-1, len(maps)):
+        row = []
+        for index in range(count):
+            grey = np.clip((patches.pixels[index] + 2) / 5, 0, 1)
+            picture = np.repeat(grey[..., None], 3, axis=2)
+            if number >= 0:
+                heat = maps[number][index] / max(float(maps[number][index].max()), 1e-12)
+                picture = 0.6 * picture * (1 - heat[..., None]) + heat[..., None] * np.array([1.0, 0.65, 0.15])
+            row.append(_outlined(picture, patches.boxes[index]))
+        rows.append(np.hstack(row))
+    image = Image.fromarray((np.vstack(rows) * 255).astype(np.uint8))
+    with atomic_write(path, force=True) as file:
+        image.resize((2 * image.width, 2 * image.height), Image.Resampling.NEAREST).save(file, "PNG")
+
+
+def _outlined(picture: NDArray[np.float64], box: tuple[float, float, float, float]) -> NDArray[np.float64]:
+    x0, y0, x1, y1 = (min(max(round(value), 0), PATCH - 1) for value in box)
+    picture[[y0, y1], x0 : x1 + 1] = OUTLINE
+    picture[y0 : y1 + 1, [x0, x1]] = OUTLINE
+    return picture
 
 
 def _lesions(patches: Patches) -> Patches:

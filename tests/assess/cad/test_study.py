@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from assess.readers.sets import make_set
 from mame.assess.cad import networks
 from mame.assess.cad.arms import REAL, Arm, Sampler
+from mame.assess.cad.report import write_report
 from mame.assess.cad.scenes import PATCH, Scene, patches_of, phantom_scenes
 from mame.assess.cad.study import QUICK, cad
 from mame.assess.explain import methods, scored, two_sample
@@ -76,6 +78,12 @@ def test_a_small_study_runs_goes_on_and_says_what_it_can_t_show(sets: tuple[Path
     assert any("no power" in note for note in result.notes)
     assert any("not to be trusted" in note for note in result.notes)
     assert any("minutes" in line for line in lines)
+    assert result.explain is not None
+    with Image.open(next((tmp_path / "out" / "panels").glob("*-real.png"))) as panel:
+        assert panel.height == 4 * 2 * PATCH
+    page = write_report(result, tmp_path / "out").read_text()
+    assert page.count("data:image/png") == 4
+    assert "http" not in page.replace("http-equiv", "")
     runs = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").iterdir()}
     assert len(runs) == 8
     gone = next(path for path in (tmp_path / "out" / "runs").iterdir() if "classifier-synthetic-1" in path.name)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from mame.assess.cad.study import Result
+from mame.assess.cad.study import PANELS, Result
 from mame.formats.atomic import atomic_write
 
 PAGE = "cad.html"
@@ -20,8 +21,9 @@ def write_report(result: Result, folder: Path) -> Path:
     """Writes `cad.html` and returns its path."""
     environment = Environment(loader=PackageLoader("mame.assess.cad"), autoescape=True)
     page = environment.get_template("cad.html.j2").render(
-        result=result, verdicts=verdicts(result), froc=_froc(result), clouds=_clouds(result), side=SIDE
-    )
+        result=result, verdicts=verdicts(result), froc=_froc(result), clouds=_clouds(result), side=SIDE,
+        panels=_panels(folder / PANELS) if result.explain else [],
+    )  # fmt: skip
     with atomic_write(folder / PAGE, force=True) as file:
         file.write(page.encode())
     return folder / PAGE
@@ -44,6 +46,14 @@ def verdicts(result: Result) -> list[str]:
                 )
             said.append(text)
     return said
+
+
+def _panels(folder: Path) -> list[dict[str, str]]:
+    """The pictures of the maps, as data addresses."""
+    return [
+        {"name": path.stem, "image": f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"}
+        for path in sorted(folder.glob("*.png"))
+    ]
 
 
 def _froc(result: Result) -> list[dict[str, str]]:

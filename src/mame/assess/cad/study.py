@@ -22,7 +22,7 @@ from mame.dataset.read import open_set
 from mame.errors import MameError
 from mame.formats.atomic import atomic_write
 
-PLAN, RESULT, RUNS, MODELS = "plan.json", "cad.json", "runs", "models"
+PLAN, RESULT, RUNS, MODELS, PANELS = "plan.json", "cad.json", "runs", "models", "panels"
 PHANTOM_SEED = 90210
 FEW = 20
 Say = Callable[[str], None]
@@ -129,7 +129,7 @@ def cad(
     _score_detector(result, material, plan, runs)
     from mame.assess.explain import explain
 
-    result.explain = explain(out / MODELS, material.test_patches, material.made_patches)
+    result.explain = explain(out / MODELS, material.test_patches, material.made_patches, out / PANELS)
     _write(out / RESULT, asdict(result))
     return result
 
