@@ -57,12 +57,12 @@ def train(
         from mame.diffusion.launch import launch
 
         return launch(config, resume, announce, progress)
+    check_tracker(config)
     settled = settle(config)
     accelerator = open_accelerator(config, settled)
     config = config.model_copy(update={"processes": accelerator.num_processes})
     say = announce if accelerator.is_main_process else _silent
     examples_of(config)  # a wrong name must not leave a run behind
-    check_tracker(config)
     if settled.instead:
         say(settled.instead)
     with memory_end_told(config):
