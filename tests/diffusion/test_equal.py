@@ -17,6 +17,7 @@ from mame.diffusion import checkpoints, train
 from mame.diffusion.config import TrainConfig
 from mame.diffusion.data import open_data
 from mame.diffusion.feed import Feed
+from mame.diffusion.model import load_parts
 from mame.diffusion.objectives import Denoise
 from mame.diffusion.start import choose_trainable, starting_parts
 
@@ -156,6 +157,26 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path: Path, cache: Pat
     train.train(told(tmp_path / "one", cache, base, goal=goal, steps=6), resume=True, announce=lambda _: None)
     assert "resumed from step-0000004" in lines
     assert_same(tmp_path / "one", tmp_path / "two", 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text_encoder", [True, False])
+def test_two_processes_with_cut_weights_are_one(tmp_path: Path, cache: Path, base: Path, text_encoder: bool) -> None:
+    options = {"train_text_encoder": text_encoder, "result": "best", "validation_examples": 5, "learning_rate": 1e-3}
+    train.train(told(tmp_path / "one", cache, base, **options), announce=lambda _: None)
+    two = told(tmp_path / "two", cache, base, batch=2, processes=2, shard=True, **options)
+    lines: list[str] = []
+    train.train(two, announce=lines.append)
+    assert_same(tmp_path / "one", tmp_path / "two", 1e-4)
+    train.train(two.model_copy(update={"steps": 6}), resume=True, announce=lines.append)
+    train.train(told(tmp_path / "one", cache, base, steps=6, **options), resume=True, announce=lambda _: None)
+    assert "resumed from step-0000004" in lines
+    assert_same(tmp_path / "one", tmp_path / "two", 1e-4)
+    kept = load_file(tmp_path / "two" / "checkpoints" / "best" / "weights.safetensors")
+    made = load_parts(tmp_path / "two" / "model")
+    for name, value in kept.items():
+        part, _, rest = name.partition(".")
+        assert torch.equal(getattr(made, part).state_dict()[rest], value.half().float())
 
 
 @pytest.mark.slow

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from mame.diffusion.shard import cut_like, full, share
 from mame.errors import MameError
 
 BEST = "best"
@@ -37,17 +39,19 @@ class Average:
     def update(self, module: torch.nn.Module, step: int) -> None:
         """Move towards the parameters after step number `step` (from 1)."""
         weight = 1.0 - min(self.decay, (1 + step) / (10 + step))
-        here = {name: p.detach() for name, p in module.named_parameters() if name in self.values}
+        here = {name: share(p) for name, p in module.named_parameters() if name in self.values}
         if here:
-            torch._foreach_lerp_([self.values[name] for name in here], list(here.values()), weight)
+            torch._foreach_lerp_([share(self.values[name]) for name in here], list(here.values()), weight)
 
+    @torch.no_grad()
     def swap(self, module: torch.nn.Module) -> None:
         """Exchange the average and the parameters; a second call undoes it."""
         for name, parameter in module.named_parameters():
             if name in self.values:
-                kept = parameter.data
-                parameter.data = self.values[name]
-                self.values[name] = kept
+                mine, kept = share(parameter), share(self.values[name])
+                before = mine.clone()
+                mine.copy_(kept)
+                kept.copy_(before)
 
     @contextmanager
     def in_place(self, module: torch.nn.Module) -> Iterator[None]:
@@ -61,25 +65,35 @@ class Average:
             self.swap(module)
 
 
-def save_checkpoint(
-    folder: Path, step: int, module: torch.nn.Module, average: Average, optimizer: torch.optim.Optimizer, keep: int,
-    facts: dict[str, Any],
-) -> Path:  # fmt: skip
-    """Write `folder/step-NNNNNNN` and remove all but the newest `keep`. Raises MameError on a full disk."""
+@dataclass(frozen=True)
+class Kept:
+    """What a checkpoint holds, as whole tensors: by file, and the optimiser's plain numbers."""
+
+    files: dict[str, Tensors]
+    scalars: dict[str, Any]
+
+
+def collect(module: torch.nn.Module, average: Average, optimizer: torch.optim.Optimizer) -> Kept:
+    """All that a run needs to go on. Where it is cut over processes, each of them has to call this."""
     tensors, scalars = _flatten(optimizer.state_dict()["state"])
     files = {"weights": trainable(module), "optimizer": tensors}
     if average.values:
-        files["average"] = {name: value.contiguous() for name, value in average.values.items()}
+        files["average"] = {name: full(value).contiguous() for name, value in average.values.items()}
+    return Kept(files, scalars)
+
+
+def save_checkpoint(folder: Path, step: int, kept: Kept, keep: int, facts: dict[str, Any]) -> Path:
+    """Write `folder/step-NNNNNNN` and remove all but the newest `keep`. Raises MameError on a full disk."""
     path = folder / f"step-{step:07d}"
-    _write(path, files, {"step": step, "optimizer": scalars, **facts})
+    _write(path, kept.files, {"step": step, "optimizer": kept.scalars, **facts})
     for old in sorted(folder.glob("step-*"))[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return path
 
 
-def save_best(folder: Path, module: torch.nn.Module, facts: dict[str, Any]) -> None:
-    """Write the trainable weights as they are now to `folder/best`, in place of an older one."""
-    _write(folder / BEST, {"weights": trainable(module)}, facts)
+def save_best(folder: Path, weights: Tensors, facts: dict[str, Any]) -> None:
+    """Write weights to `folder/best`, in place of older ones."""
+    _write(folder / BEST, {"weights": weights}, facts)
 
 
 def best_facts(folder: Path) -> dict[str, Any]:
@@ -90,7 +104,7 @@ def best_facts(folder: Path) -> dict[str, Any]:
 
 def load_best(folder: Path, module: torch.nn.Module) -> None:
     """Put the weights of `folder/best` into a module."""
-    module.load_state_dict(_read(folder / BEST / "weights.safetensors"), strict=False)
+    _put(dict(module.named_parameters()), _read(folder / BEST / "weights.safetensors"))
 
 
 def _write(path: Path, files: dict[str, Tensors], facts: dict[str, Any]) -> None:
@@ -127,13 +141,13 @@ def load_checkpoint(
     except (OSError, ValueError) as error:
         raise MameError(f"{path}: the checkpoint can't be read: {error}") from error
     weights = _read(path / "weights.safetensors")
-    missing = set(trainable(module)) - set(weights)
+    wanted = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+    missing = set(wanted) - set(weights)
     if missing:
         raise MameError(f"{path}: not a checkpoint of this model: no {sorted(missing)[0]}")
-    module.load_state_dict(weights, strict=False)
+    _put(wanted, weights)
     if average.values:
-        for name, value in _read(path / "average.safetensors").items():
-            average.values[name].copy_(value)
+        _put(average.values, _read(path / "average.safetensors"))
     whole = optimizer.state_dict()
     whole["state"] = _unflatten(_read(path / "optimizer.safetensors"), facts.pop("optimizer"))
     optimizer.load_state_dict(whole)
@@ -141,8 +155,16 @@ def load_checkpoint(
         for name, value in slots.items():
             if torch.is_tensor(value) and value.shape == parameter.shape:
                 # the fused optimisers walk memory, so a slot must lie as its parameter does (channels last)
-                slots[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                slots[name] = cut_like(value, parameter)
     return facts
+
+
+@torch.no_grad()
+def _put(places: Mapping[str, torch.Tensor], tensors: Tensors) -> None:
+    """Write tensors into those of the same name."""
+    for name, value in tensors.items():
+        if name in places:
+            share(places[name]).copy_(share(cut_like(value, places[name])))
 
 
 def _read(path: Path) -> Tensors:
@@ -153,8 +175,8 @@ def _read(path: Path) -> Tensors:
 
 
 def trainable(module: torch.nn.Module) -> Tensors:
-    """The parameters that are trained, by name."""
-    return {n: p.detach().contiguous() for n, p in module.named_parameters() if p.requires_grad}
+    """The parameters that are trained, by name; where they are cut, each process has to ask at the same time."""
+    return {n: full(p).contiguous() for n, p in module.named_parameters() if p.requires_grad}
 
 
 def _flatten(state: dict[int, dict[str, Any]]) -> tuple[Tensors, dict[str, Any]]:
@@ -163,6 +185,7 @@ def _flatten(state: dict[int, dict[str, Any]]) -> tuple[Tensors, dict[str, Any]]
     for index, slots in state.items():
         for name, value in slots.items():
             if torch.is_tensor(value):
+                value = full(value)
                 shared = value.numel() > 0 and value.data_ptr() in seen  # 8-bit optimisers share their tables
                 seen.add(value.data_ptr())
                 tensors[f"{index}/{name}"] = value.clone() if shared else value.contiguous()

@@ -143,6 +143,7 @@ class TrainConfig(BaseModel):
     precision: Precision = Precision.AUTO
     gradient_checkpointing: bool = False
     compile_unet: bool | None = None  # None: where it pays
+    shard: bool = False  # cut weights, gradients and optimiser over the processes (FSDP), rather than copy them
     cache: Path | None = None
     workers: PositiveInt = 2
 
@@ -168,6 +169,8 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 f"method {self.method} is for healthy and lesion models; an autoencoder is trained in full"
             )
+        if self.shard and self.goal is Goal.AUTOENCODER:
+            raise ValueError("shard is for healthy and lesion models; an autoencoder is small")
         if self.base == NEW and self.method is not Method.FULL:
             raise ValueError(f"method {self.method} needs a base that knows something; name one with base")
         return self
@@ -212,7 +215,7 @@ class TrainConfig(BaseModel):
 
 
 FREE = {  # what may change when a run is resumed: nothing that the weights hang on, but for how long it goes on
-    "steps", "out", "recipe", "cache", "workers", "compile_unet", "gradient_checkpointing", "validate_every",
+    "steps", "out", "recipe", "cache", "workers", "compile_unet", "shard", "gradient_checkpointing", "validate_every",
     "stop_above", "checkpoint_every", "keep_checkpoints", "result", "tracker", "sample_every", "sample_prompts",
 }  # fmt: skip
 

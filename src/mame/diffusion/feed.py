@@ -58,15 +58,21 @@ class Feed:
         prior = [data.prior.batch(kept[cut]) | _cut(beside, cut) for cut in mine]
         return [self._joined(batch, part) for batch, part in zip(batches, prior, strict=True)]
 
-    def validation(self) -> Iterator[Batch]:
-        """The held-out pictures, this process's share of batches: the same captions, timesteps and noise each time."""
+    def validation(self) -> Iterator[tuple[Batch, int]]:
+        """The held-out pictures, this process's share of batches, and how many pictures of each count.
+
+        The same captions, timesteps and noise each time. Every process gets as many batches, because cut networks work
+        on them together; what is left over at the end is a batch again that counts for none.
+        """
         rows = self.data.held_out
-        for number, start in enumerate(range(0, len(rows), self.config.batch)):
-            if number % self.config.processes == self.process:
-                some = rows[start : start + self.config.batch]
-                rng = np.random.default_rng([VALIDATION_SEED, start])
-                drawn = self._drawn(self.data.validation, some, rng)
-                yield self._placed(self.data.validation.batch(some) | drawn)
+        starts = range(0, len(rows), self.config.batch)
+        for first in range(0, len(starts), self.config.processes):
+            mine = first + self.process
+            start = starts[min(mine, len(starts) - 1)]
+            some = rows[start : start + self.config.batch]
+            rng = np.random.default_rng([VALIDATION_SEED, start])
+            drawn = self._drawn(self.data.validation, some, rng)
+            yield self._placed(self.data.validation.batch(some) | drawn), len(some) if mine < len(starts) else 0
 
     def _mine(self, part: int) -> slice:
         start = (part * self.config.processes + self.process) * self.config.batch

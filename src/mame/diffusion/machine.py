@@ -45,10 +45,16 @@ def settle(config: TrainConfig) -> Settled:
     elif precision is Precision.FP16 and device.type == "cpu":
         precision = fastest
         instead.append(f"{precision} rather than fp16")
-    if optimizer is Optimizer.ADAMW_8BIT and (device.type != "cuda" or find_spec("bitsandbytes") is None):
+    if optimizer is Optimizer.ADAMW_8BIT and (
+        device.type != "cuda" or find_spec("bitsandbytes") is None or config.shard
+    ):
         optimizer = Optimizer.ADAMW
         instead.append("AdamW in 32 bits rather than 8")
-    lacks = "no GPU" if device.type == "cpu" else "no bitsandbytes (pip install 'mam-e[gpu]')"
+    lacks = "no bitsandbytes (pip install 'mam-e[gpu]')"
+    if device.type == "cpu":
+        lacks = "no GPU"
+    elif config.shard and find_spec("bitsandbytes") is not None:
+        lacks = "no 8-bit Adam for cut weights"
     said = f"{lacks} here: {', '.join(instead)}" if instead else ""
     compiled = config.compile_unet
     if compiled is None:

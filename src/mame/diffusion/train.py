@@ -22,11 +22,13 @@ from accelerate.utils.dataclasses import InitProcessGroupKwargs
 from mame.diffusion.checkpoints import (
     Average,
     best_facts,
+    collect,
     load_best,
     load_checkpoint,
     newest,
     save_best,
     save_checkpoint,
+    trainable,
 )
 from mame.diffusion.config import Goal, Precision, Result, Tracker, TrainConfig
 from mame.diffusion.data import Data, examples_of, open_data
@@ -34,6 +36,7 @@ from mame.diffusion.feed import Feed
 from mame.diffusion.machine import Settled, make_optimizer, memory_end_told, save_memory_and_time, settle
 from mame.diffusion.objectives import Decode, Denoise
 from mame.diffusion.preview import sample_grid
+from mame.diffusion.shard import asked_by_launcher, cut, full, put_together
 from mame.diffusion.start import choose_trainable, save_result, starting_parts
 from mame.diffusion.watch import Announce, Progress, Watch, check_tracker
 from mame.errors import MameError
@@ -59,8 +62,11 @@ def train(
         return launch(config, resume, announce, progress)
     check_tracker(config)
     settled = settle(config)
+    sharded = asked_by_launcher() or config.shard
     accelerator = open_accelerator(config, settled)
-    config = config.model_copy(update={"processes": accelerator.num_processes})
+    config = config.model_copy(
+        update={"processes": accelerator.num_processes, "shard": sharded and accelerator.num_processes > 1}
+    )
     say = announce if accelerator.is_main_process else _silent
     examples_of(config)  # a wrong name must not leave a run behind
     if settled.instead:
@@ -109,10 +115,11 @@ def fit(
         if config.goal is Goal.AUTOENCODER
         else Denoise(parts.unet, parts.text_encoder, parts.tokenizer, parts.scheduler, config)
     )
-    objective.train().to(device, memory_format=torch.channels_last)
+    objective.train().to(device, memory_format=torch.contiguous_format if config.shard else torch.channels_last)
     save_memory_and_time(objective, config, settled)
-    trainable = [p for p in objective.parameters() if p.requires_grad]
-    optimizer = make_optimizer(trainable, config, settled)
+    whole = cut(objective) if config.shard else {}
+    trained = [p for p in objective.parameters() if p.requires_grad]
+    optimizer = make_optimizer(trained, config, settled)
     average = Average(objective, config.ema_decay)
     first, skipped = 0, 0
     if (found := newest(checkpoints)) is not None:
@@ -121,7 +128,8 @@ def fit(
         if accelerator.scaler is not None and "scaler" in facts:
             accelerator.scaler.load_state_dict(facts["scaler"])
         announce(f"resumed from {found.name}")
-    wrapped, optimizer = accelerator.prepare(objective, optimizer)
+    optimizer = accelerator.prepare(optimizer)
+    wrapped = objective if config.shard else accelerator.prepare(objective)
     feed = Feed(data, objective, config, accelerator.process_index, device)
     watch = Watch(config, run, accelerator, announce, progress, first)
     watch.log(first, event="start", machine=str(settled), pictures=data.count, held_out=len(data.held_out))
@@ -132,8 +140,9 @@ def fit(
         nonlocal lowest
         with average.in_place(objective):
             value = validation_loss(objective, feed, accelerator)
-            if value < lowest and accelerator.is_main_process:
-                save_best(checkpoints, objective, {"step": step, "validation_loss": value})
+            weights = trainable(objective) if value < lowest else {}
+        if weights and accelerator.is_main_process:
+            save_best(checkpoints, weights, {"step": step, "validation_loss": value})
         if not math.isfinite(value) or value > config.stop_above * lowest:
             raise _diverged(run, step, f"the validation loss is {value:.4g}, after {lowest:.4g}")
         watch.log(step, validation_loss=value)
@@ -146,7 +155,9 @@ def fit(
             grid = sample_grid(parts, config, run / "samples" / f"step-{step:07d}.png")
         watch.show(step, "samples", grid)
 
+    # cut networks work in all processes together, and a grid is drawn by one
     samples = config.sample_every and config.goal is not Goal.AUTOENCODER and accelerator.is_main_process
+    samples = samples and not config.shard
     if first == 0 and len(data.held_out):
         validate(0)
     if first == 0 and samples:
@@ -161,7 +172,7 @@ def fit(
                 part = wrapped(batch) / len(batches)
                 accelerator.backward(part)
             loss += part.detach()
-        norm = accelerator.clip_grad_norm_(trainable, config.max_grad_norm)
+        norm = full(accelerator.clip_grad_norm_(trained, config.max_grad_norm))
         loss = accelerator.reduce(loss, reduction="mean")
         skipped = _checked(loss, norm, skipped, accelerator, run, step)
         optimizer.step()
@@ -173,9 +184,11 @@ def fit(
         watch.step(step, loss, learning_rate(config, step - 1))
         if len(data.held_out) and (step % config.validate_every == 0 or last):
             validate(step)
-        if (step % config.checkpoint_every == 0 or last) and accelerator.is_main_process:
-            scaler = {"scaler": accelerator.scaler.state_dict()} if accelerator.scaler is not None else {}
-            save_checkpoint(checkpoints, step, objective, average, optimizer, config.keep_checkpoints, scaler)
+        if step % config.checkpoint_every == 0 or last:
+            kept = collect(objective, average, optimizer) if config.shard or accelerator.is_main_process else None
+            if kept is not None and accelerator.is_main_process:
+                scaler = {"scaler": accelerator.scaler.state_dict()} if accelerator.scaler is not None else {}
+                save_checkpoint(checkpoints, step, kept, config.keep_checkpoints, scaler)
         if samples and (step % config.sample_every == 0 or last):
             show(step)
         if ends:
@@ -184,7 +197,10 @@ def fit(
     watch.end()
     average.swap(objective)
     if config.result is Result.BEST and math.isfinite(lowest):
+        accelerator.wait_for_everyone()  # it may just be being written
         load_best(checkpoints, objective)
+    if whole:
+        put_together(parts, objective, whole)
     return data
 
 
@@ -216,9 +232,8 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 def validation_loss(objective: Any, feed: Feed, accelerator: Accelerator) -> float:
     """Mean loss of the weights in `objective` on the held-out pictures, over all processes."""
     total = torch.zeros(2, device=feed.device, dtype=torch.float64)
-    for batch in feed.validation():
+    for batch, count in feed.validation():
         with accelerator.autocast():
-            count = len(batch["latents"])
             total += torch.tensor([float(objective(batch)) * count, count], device=feed.device, dtype=torch.float64)
     total = accelerator.reduce(total, reduction="sum")
     return float(total[0] / total[1])
