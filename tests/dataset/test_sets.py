@@ -218,6 +218,16 @@ def test_a_trainer_sees_healthy_views_of_the_training_side(prepared: Path) -> No
     assert open_examples(str(prepared), "views", 128).key != views.key
 
 
+def test_a_trainer_can_see_pictures_with_lesions_and_where(prepared: Path) -> None:
+    every = open_examples(f"{prepared} + phantom:2:5", "all", 64)
+    rows = open_set(prepared).rows(Split.TRAIN)
+    assert len(every) == len(rows) + 2
+    found = [every[index] for index in range(len(every))]
+    assert all(one.lesion is not None for one in found)
+    assert sum(one.lesion.any() for one in found) == sum(bool(row.lesions) for row in rows)  # type: ignore[union-attr]
+    assert all(one.lesion.any() == (one.description.lesion is not None) for one in found)  # type: ignore[union-attr]
+
+
 def test_a_trainer_sees_windows_with_their_lesions(prepared: Path) -> None:
     windows = open_examples(str(prepared), "windows", 128)
     rows = [row for row in open_set(prepared).windows if row.split == Split.TRAIN]

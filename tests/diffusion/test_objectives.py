@@ -85,6 +85,17 @@ def test_zero_terminal_snr_weighs_pure_noise_without_infinities(folders: dict[st
     assert float(objective.signal[-1]) < 1e-3
 
 
+class Guess(torch.nn.Module):
+    """A model whose answer is the noise, and something off."""
+
+    def __init__(self, noise: torch.Tensor, off: torch.Tensor) -> None:
+        super().__init__()
+        self.answer = noise + off
+
+    def forward(self, seen: torch.Tensor, *_: Any) -> Any:
+        return type("Said", (), {"sample": self.answer})
+
+
 def test_the_region_weighs_more_and_the_mean_stays(folders: dict[str, Path]) -> None:
     objective = objective_of(folders["epsilon"], told(region_weight=3.0))
     mask = torch.zeros(1, 1, 8, 8)
@@ -93,19 +104,23 @@ def test_the_region_weighs_more_and_the_mean_stays(folders: dict[str, Path]) -> 
     batch |= {"latents": torch.zeros(1, *SHAPE), "mask": mask}
     inside = torch.where(mask > 0, 1.0, 0.0)
 
-    class Guess(torch.nn.Module):
-        def __init__(self, off: torch.Tensor) -> None:
-            super().__init__()
-            self.off = off
-
-        def forward(self, seen: torch.Tensor, *_: Any) -> Any:
-            return type("Said", (), {"sample": batch["noise"] + self.off})
-
     losses = []
     for off in (inside, 1 - inside, torch.ones_like(inside)):
-        objective.unet = Guess(off)
+        objective.unet = Guess(batch["noise"], off)
         losses.append(float(objective(batch)))
     assert losses == pytest.approx([0.8, 0.2, 1.0])  # 4 to 1, of equal halves
+
+
+def test_a_lesion_in_a_healthy_models_picture_weighs_little(folders: dict[str, Path]) -> None:
+    objective = objective_of(folders["epsilon"], told(lesion_weight=0.1))
+    lesion = torch.zeros(1, 1, 8, 8)
+    lesion[..., :4] = 1.0
+    batch = objective.draw(SHAPE, WORDS[:1], np.random.default_rng(0))
+    batch |= {"latents": torch.zeros(1, *SHAPE), "lesion": lesion}
+    objective.unet = Guess(batch["noise"], lesion)
+    assert float(objective(batch)) == pytest.approx(0.05)
+    objective.unet = Guess(batch["noise"], 1 - lesion)
+    assert float(objective(batch)) == pytest.approx(0.5)
 
 
 def test_fixed_captions_are_the_data_sets_own_and_free_ones_are_kept() -> None:

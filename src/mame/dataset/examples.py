@@ -71,7 +71,8 @@ def _whole(source: Examples, index: int) -> Example:
 def open_examples(source: str, kind: str, size: int, regions: Regions = Regions.MIXED) -> Examples:
     """Open a source of examples. size: pixels a side of the whole picture.
 
-    kind: "views" (whole healthy pictures), "windows" (around lesions), "marked" (whole pictures with lesions in them)
+    kind: "views" (whole healthy pictures), "all" (those with lesions too, and where), "windows" (around lesions),
+    "marked" (whole pictures with lesions in them)
     or "crops" (pieces of views and windows, for autoencoders). regions: what stands for the place to paint.
 
     Raises MameError for a source that is neither `phantom:COUNT[:SEED]` nor a prepared folder.
@@ -92,6 +93,7 @@ def open_examples(source: str, kind: str, size: int, regions: Regions = Regions.
         windows = simulated.PhantomWindows(source, count, seed, size, regions=regions)
         kinds: dict[str, Examples] = {
             "views": views,
+            "all": Unmarked(views),
             "windows": windows,
             "marked": simulated.PhantomMarked(source, count, seed, size, regions),
             "crops": Crops(source, (views, windows), count),
@@ -176,6 +178,30 @@ def _order(counts: tuple[int, ...]) -> NDArray[np.int64]:
     rows = np.concatenate([np.column_stack([np.full(n, part), np.arange(n)]) for part, n in enumerate(counts)])
     through = (rows[:, 1] + 0.5) / np.repeat(counts, counts)
     return rows[np.argsort(through, kind="stable")]
+
+
+@dataclass(frozen=True)
+class Unmarked:
+    """Healthy pictures beside some with lesions: `lesion` says of them that there is none."""
+
+    inner: Examples
+
+    @property
+    def name(self) -> str:
+        """How the user called the source."""
+        return self.inner.name
+
+    @property
+    def key(self) -> str:
+        """Of what."""
+        return f"{self.inner.key} unmarked"
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, index: int) -> Example:
+        example = self.inner[index]
+        return replace(example, lesion=np.zeros(example.pixels.shape, bool))
 
 
 @dataclass(frozen=True)

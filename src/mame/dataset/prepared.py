@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +37,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class PreparedViews:
-    """Whole pictures. entries: relative to folder; size: pixels a side, at most those prepared."""
+    """Whole pictures. entries: relative to folder; size: pixels a side, at most those prepared.
+
+    marked: with their lesions.
+    """
 
     name: str
     folder: Path
     entries: tuple[Entry, ...]
     size: int
     key: str
+    marked: bool = False
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -51,7 +55,8 @@ class PreparedViews:
     def __getitem__(self, index: int) -> Example:
         entry = self.entries[index]
         pixels = _sized(read_picture(self.folder / entry.picture), self.size)
-        return Example(entry.id, pixels, entry.description, text=entry.text)
+        lesion = _shrunk(read_mask(self.folder / entry.mask), self.size) if self.marked else None
+        return Example(entry.id, pixels, entry.description, lesion=lesion, text=entry.text)
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -93,7 +98,7 @@ class PreparedLesions:
 
 
 def open_prepared(folder: str, kind: str, size: int, regions: Regions = Regions.MIXED) -> Examples:
-    """The views (healthy pictures), windows, marked pictures or crops of a prepared folder's training side.
+    """The views (healthy pictures, or "all"), windows, marked pictures or crops of a prepared folder's training side.
 
     Crops are four pieces of every picture and every window. Raises MameError where the folder is no prepared set, was
     prepared smaller than `size`, or has nothing of that kind, and for a picture without a caption.
@@ -118,6 +123,9 @@ def open_validation(folder: str, kind: str, size: int, regions: Regions = Region
 def _open(folder: str, kind: str, size: int, regions: Regions, split: Split) -> Examples:
     if kind == "views":
         return open_views(folder, size, split, healthy=True)
+    if kind == "all":
+        views = open_views(folder, size, split, healthy=False)
+        return replace(views, key=f"{views.key} marked", marked=True)
     if kind == "windows":
         return open_windows(folder, size, regions, split)
     if kind == "marked":
@@ -215,7 +223,7 @@ def _sized(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 def _shrunk(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
     """The mask at another size; one that shrinks to less than half a pixel keeps the fullest."""
     covered = _sized(mask.astype(np.float32), size)
-    return np.asarray(covered >= min(0.5, float(covered.max())))
+    return np.asarray((covered > 0) & (covered >= min(0.5, float(covered.max()))))
 
 
 def _ellipse(box: tuple[float, float, float, float], shape: tuple[int, ...]) -> NDArray[np.bool_]:

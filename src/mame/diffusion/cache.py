@@ -42,8 +42,8 @@ class Words:
 class LatentCache:
     """Cached items by number, memory-mapped, all float16.
 
-    `latents` C×h×w, and where the autoencoder gives a distribution its `deviation`; for lesions also `masked` C×h×w,
-    `mask` 1×h×w and `lesion` 1×h×w; for decoders `pixels` 1×H×W.
+    `latents` C×h×w, and where the autoencoder gives a distribution its `deviation`; where lesions are known `lesion`
+    1×h×w, for lesion models also `masked` C×h×w and `mask` 1×h×w; for decoders `pixels` 1×H×W.
     """
 
     def __init__(self, folder: Path, count: int) -> None:
@@ -182,13 +182,14 @@ def encode(
     tensors = {"latents": mean}
     if deviation is not None:
         tensors["deviation"] = deviation
+    small = (mean.shape[-2], mean.shape[-1])
     regions = [example.region for example in examples if example.region is not None]
     if regions:
         region = torch.from_numpy(np.stack(regions)).to(place)
-        small = (mean.shape[-2], mean.shape[-1])
         masked = torch.where(region, 0.0, pixels)
         tensors["masked"] = quick(masked) if quick else latent.encode_signed(autoencoder, masked)
         tensors["mask"] = latent.latent_mask(region, small)
+    if regions or any(example.lesion is not None for example in examples):
         lesion = np.stack([np.zeros(e.pixels.shape, bool) if e.lesion is None else e.lesion for e in examples])
         covered = torch.from_numpy(lesion)[:, None].float()
         tensors["lesion"] = torch.nn.functional.adaptive_avg_pool2d(covered, small)

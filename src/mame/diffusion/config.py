@@ -132,6 +132,7 @@ class TrainConfig(BaseModel):
     lesion_field: LesionField = LesionField.WINDOW
     regions: Regions = Regions.MIXED
     region_weight: float = Field(default=2.0, ge=0)
+    lesion_weight: float | None = Field(default=None, ge=0, le=1)  # None: a healthy model sees no lesion
 
     # the loss
     prediction: Prediction = Prediction.AUTO

@@ -42,6 +42,8 @@ def kind_of(config: TrainConfig) -> str:
     """The kind of examples that a run learns from."""
     if config.goal is Goal.LESION:
         return "marked" if config.lesion_field is LesionField.VIEW else "windows"
+    if config.goal is Goal.HEALTHY and config.lesion_weight is not None:
+        return "all"
     return {Goal.HEALTHY: "views", Goal.AUTOENCODER: "crops"}[config.goal]
 
 

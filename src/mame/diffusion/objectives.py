@@ -115,6 +115,8 @@ class Denoise(nn.Module):
         if "mask" in batch:
             weight = 1.0 + self.config.region_weight * batch["mask"]
             error = error * weight / weight.mean(dim=(1, 2, 3), keepdim=True)
+        elif "lesion" in batch and self.config.lesion_weight is not None:
+            error = error * (1.0 - (1.0 - self.config.lesion_weight) * batch["lesion"])
         weights = snr_weights(self.scheduler, timesteps, self.config.min_snr_gamma)
         if "share" in batch:
             weights = weights * batch["share"]
