@@ -11,7 +11,7 @@ from mame.cli import options, output
 
 
 def train(
-    goal: Annotated[str, typer.Argument(metavar="autoencoder|healthy|lesion", help="What to train.")],
+    goal: Annotated[str, typer.Argument(metavar="autoencoder|healthy|lesion|attributes", help="What to train.")],
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A prepared folder, or phantom:COUNT[:SEED].")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the run; the model is in its model/.")],
     base: Annotated[
@@ -67,8 +67,16 @@ def train(
     """Train a model on a data set, or on phantoms.
 
     Ctrl-C stops it, --resume continues it. Options given here go before those of --config, and those before the
-    recipe's. OUT gets config.yaml, checkpoints/, metrics.jsonl, samples/ and model/. Prints the model's folder.
+    recipe's. OUT gets config.yaml, checkpoints/, metrics.jsonl, samples/ and model/. `attributes` trains the network
+    that mam-e assess reads pictures with, and knows --steps and --seed only. Prints the model's folder.
     """
+    if goal == "attributes":
+        others = {"--base": base, "--recipe": recipe, "--method": method, "--batch": batch, "--accumulate": accumulate,
+                  "--size": size, "--learning-rate": learning_rate, "--precision": precision,
+                  "--processes": processes, "--workers": workers, "--cache": cache, "--tracker": tracker,
+                  "--config": config, "--resume": resume or None}  # fmt: skip
+        _attributes(dataset, out, steps, seed, [name for name, value in others.items() if value is not None], json)
+        return
     from mame.diffusion.config import plan
 
     told = plan(
@@ -84,6 +92,19 @@ def train(
         output.show_json({"model": str(model)})
     else:
         print(model)
+
+
+def _attributes(dataset: str, out: Path, steps: int | None, seed: int | None, others: list[str], as_json: bool) -> None:
+    from mame.assess.attributes.learn import STEPS, train_attributes
+    from mame.errors import MameError
+
+    if others:
+        raise MameError(f"{others[0]} is not for attributes, which know --steps and --seed only")
+    folder = train_attributes(dataset, out, steps or STEPS, seed or 0, output.announce)
+    if as_json:
+        output.show_json({"model": str(folder)})
+    else:
+        print(folder)
 
 
 def publish(

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from mame.assess.attributes.network import CLASSES, SIDE, AttributeNetwork
 from mame.assess.attributes.reader import CARD, WEIGHTS, shrunk
-from mame.dataset.examples import Example, Examples, open_examples
+from mame.dataset.examples import Example, Examples, folders_behind, open_examples
 from mame.errors import MameError
 from mame.formats.atomic import atomic_write
 
 Say = Callable[[str], None]
+STEPS = 1600
 BATCH = 32
 RATE = 2e-3
 UNKNOWN = -1
@@ -40,7 +41,7 @@ class Lesson:
         return len(self.pictures)
 
 
-def train_attributes(dataset: str, out: Path, steps: int = 1500, seed: int = 0, say: Say = print) -> Path:
+def train_attributes(dataset: str, out: Path, steps: int = STEPS, seed: int = 0, say: Say = print) -> Path:
     """Train a reader on a source of examples and return its folder, `out`/model.
 
     dataset: as for `mam-e train`; whole pictures, with and without lesions, on its training side. Raises MameError
@@ -57,7 +58,7 @@ def train_attributes(dataset: str, out: Path, steps: int = 1500, seed: int = 0, 
     fit(network, lesson, steps, seed, say)
     told = {
         "mame": version("mam-e"),
-        "dataset": dataset,
+        "dataset": _without_folders(dataset),
         "pictures": len(lesson),
         "steps": steps,
         "seed": seed,
@@ -154,6 +155,13 @@ def _lesson(dataset: str, store: Path, say: Say) -> Lesson:
     with atomic_write(store, force=True) as file:
         np.savez(file, pictures=pictures, dataset=np.array(dataset), **classes)  # type: ignore[arg-type]
     return Lesson(pictures, classes)
+
+
+def _without_folders(dataset: str) -> str:
+    """The source with each folder as its name: a card travels, and a path says where somebody works."""
+    for folder in folders_behind(dataset):
+        dataset = dataset.replace(str(folder), folder.name)
+    return dataset
 
 
 def known_of(example: Example) -> dict[str, int]:

@@ -1,0 +1,182 @@
+"""`mam-e assess` as a user runs it: the report of two small sets, and what it says of folders that can't be asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from assess.readers.sets import make_set
+from mame.assess.features import CACHE
+from mame.cli import app
+from mame.dataset.read import read_values
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE, str(tmp_path_factory.mktemp("measures")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(real, synthetic)"""
+    folder = tmp_path_factory.mktemp("assess")
+    return make_set(folder, 0, 10, 160), make_set(folder, 40, 6, 160)
+
+
+def run(*arguments: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["assess", *map(str, arguments), "--workers", "1"])
+    return result.exit_code, result.output
+
+
+def plain(source: Path, folder: Path, size: int = 160) -> Path:
+    """Copies of a prepared set's pictures, as anybody's PNG."""
+    folder.mkdir(parents=True)
+    for path in sorted(source.glob("t*/*.png")):
+        Image.fromarray(read_values(path)).resize((size, size), Image.Resampling.NEAREST).save(folder / path.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(sets: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out") / "report"
+    code, said = run(*sets, "--out", out)
+    assert code == 0, said
+    assert said.splitlines()[-1] == str(out / "report.html")
+    return out
+
+
+def test_the_report_answers_every_question_with_figures(report: Path) -> None:
+    said = json.loads((report / "report.json").read_text())
+    assert {"fidelity", "told_apart", "variety", "adherence", "copies", "lesions"} <= set(said)
+    assert {"frd", "frechet_mammogram", "kid_mammogram", "spectrum_slope"} <= set(said["fidelity"])
+    for section, name in (("fidelity", "frd"), ("fidelity", "kid_mammogram"), ("copies", "excess_rate")):
+        assert {"value", "low", "high", "floor", "n"} <= set(said[section][name])
+    frd = said["fidelity"]["frd"]
+    assert frd["low"] <= frd["value"] <= frd["high"]
+    assert any("unreliable" in note for note in frd["notes"])  # fewer pictures than features, and the value kept
+    assert said["counts"]["synthetic"] == 6
+    assert said["copies"]["controls"]["exact"] == 1.0
+    assert said["provenance"]["seed"] == 0
+    assert len(said["provenance"]["real"]["sha256"]) == 64
+    assert any("phantoms themselves" in note or "test side" in note for note in said["notes"]) or said["notes"] == []
+
+
+def test_the_page_needs_nothing_else(report: Path) -> None:
+    page = (report / "report.html").read_text()
+    assert "http://" not in page
+    assert "https://" not in page
+    assert page.count("data:image/png;base64,") >= 12
+    for question in (
+        "Do they look real?",
+        "Can a machine tell them apart?",
+        "Are they varied?",
+        "Do they copy patients?",
+    ):
+        assert question in page
+    assert str(report.parent) not in page  # no path of anybody's machine
+
+
+def test_the_same_seed_gives_the_same_report(report: Path, sets: tuple[Path, Path], tmp_path: Path) -> None:
+    code, said = run(*sets, "--out", tmp_path / "again", "--baseline", report / "report.json")
+    assert code == 0, said
+    once, again = (json.loads((folder / "report.json").read_text()) for folder in (report, tmp_path / "again"))
+    compared = again.pop("baseline")
+    assert {row["name"] for row in compared} >= {"frd", "kid_mammogram", "auroc", "recall", "excess_rate"}
+    assert all(row["value"] == row["baseline"] for row in compared)
+    for one in (once, again):
+        one["provenance"].pop("seconds")
+    assert once == again
+
+
+def test_a_folder_twice_is_all_copies(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = plain(sets[0], tmp_path / "plain")
+    code, said = run(folder, folder, "--out", tmp_path / "report")
+    assert code == 0, said
+    found = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert found["copies"]["rate"]["value"] == 1.0
+    assert found["copies"]["excess_rate"]["low"] > 0
+    assert found["fidelity"]["frd"]["value"] is None or found["fidelity"]["frd"]["value"] < -5
+    assert any("to the byte" in note for note in found["notes"])
+    assert any("no prepared data set" in note for note in found["notes"])
+    assert any("Prompt adherence" in note for note in found["untested"])
+    assert found["lesions"] is None
+
+
+def test_a_set_that_holds_training_pictures_is_found_out(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    mixed = plain(sets[1], tmp_path / "mixed")
+    stolen = sorted((sets[0] / "train").glob("*.png"))[:3]
+    for path in stolen:
+        shutil.copy(path, mixed / f"stolen-{path.name}")
+    code, said = run(sets[0], mixed, "--out", tmp_path / "report")
+    assert code == 0, said
+    found = json.loads((tmp_path / "report" / "report.json").read_text())
+    worst = {(pair["synthetic"], round(pair["likeness"], 3)) for pair in found["copies"]["worst"][:3]}
+    assert len(worst) == 3
+    assert all(likeness == 1.0 for _, likeness in worst)
+    assert any(f"{len(stolen)} of" in note and "training pictures" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize("what", ["one picture", "no folder", "sizes", "baseline", "report", "inception", "pickle"])
+def test_what_cannot_be_asked_is_told_in_a_line(what: str, sets: tuple[Path, Path], tmp_path: Path) -> None:
+    good = plain(sets[1], tmp_path / "good")
+    real, synthetic, more = sets[0], good, []
+    if what == "one picture":
+        synthetic = tmp_path / "one"
+        synthetic.mkdir()
+        shutil.copy(next(good.glob("*.png")), synthetic)
+        told = "a report needs two or more"
+    elif what == "no folder":
+        synthetic, told = tmp_path / "nowhere", "is no folder"
+    elif what == "sizes":
+        real, told = plain(sets[1], tmp_path / "small", 128), "several sizes"
+    elif what == "baseline":
+        (tmp_path / "b.json").write_text("{}")
+        more, told = ["--baseline", tmp_path / "b.json"], "is no report.json"
+    elif what == "report":
+        (tmp_path / "report").mkdir()
+        (tmp_path / "report" / "report.json").write_text("{}")
+        told = "holds a report"
+    elif what == "inception":
+        more, told = ["--inception", tmp_path / "weights.pth"], "is no file of Inception weights"
+    else:
+        (tmp_path / "resnet18.pth").write_bytes(b"x")
+        more, told = ["--network", tmp_path / "resnet18.pth"], "safetensors"
+    code, said = run(real, synthetic, "--out", tmp_path / "report", *more)
+    assert code == 2, said
+    line = said.strip().splitlines()[-1]
+    assert told in line
+    assert "Traceback" not in said
+
+
+def test_pictures_without_contrast_are_left_out_with_the_reason(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = plain(sets[1], tmp_path / "flat")
+    Image.fromarray(np.full((160, 160), 9000, np.uint16)).save(folder / "flat.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    code, said = run(sets[0], folder, "--out", tmp_path / "report")
+    assert code == 0, said
+    found = json.loads((tmp_path / "report" / "report.json").read_text())
+    left = {row["picture"]: row["reason"] for row in found["left_out"]["synthetic"]}
+    assert set(left) == {"flat", "broken"}
+    assert all(left.values())
+
+
+def test_another_network_adds_its_distances(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    state = {name: value.contiguous() for name, value in resnet18(weights=None).state_dict().items()}
+    save_file(state, tmp_path / "resnet18-ours.safetensors")
+    code, said = run(*sets, "--out", tmp_path / "report", "--network", tmp_path / "resnet18-ours.safetensors")
+    assert code == 0, said
+    found = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert found["fidelity"]["frechet_resnet18-ours"]["value"] > 0
