@@ -1,0 +1,1 @@
+"""The studio: a page on which a radiologist makes mammograms, paints lesions, orders cohorts, reads and assesses."""
