@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--phantoms", type=int, default=1200, help="of each look")
-    parser.add_argument("--steps", type=int, default=900, help="of each model")
+    parser.add_argument("--steps", type=int, default=900, help="of the combined model; half as many of the others")
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--pictures", type=int, default=48, help="of each word")
     parser.add_argument("--size", type=int, default=128)
@@ -78,7 +78,8 @@ def main() -> None:
     cells = [reference(look, kind, options) for look in LOOKS for kind in WORDS]
     sheet: list[NDArray[np.float32]] = []
     for name, dataset in sets.items():
-        model = mame.load_model(trained(out / f"run-{name}", dataset, base, options))
+        steps = options.steps if name == COMBINED else options.steps // 2  # each picture is seen as often
+        model = mame.load_model(trained(out / f"run-{name}", dataset, base, steps, options))
         for look in LOOKS if name == COMBINED else [name]:
             for kind in WORDS:
                 rows = [pictures(model, name, look, kind, word, options) for word in WORDS[kind]]
@@ -126,14 +127,14 @@ def blank_base(folder: Path, options: argparse.Namespace) -> Path:
     return folder
 
 
-def trained(run: Path, dataset: Path, base: Path, options: argparse.Namespace) -> Path:
+def trained(run: Path, dataset: Path, base: Path, steps: int, options: argparse.Namespace) -> Path:
     """The folder of the model that learned from a set; goes on with a run that was stopped."""
     if (run / "model" / "model_index.json").is_file():
         return run / "model"
     config = mame.TrainConfig.read(
-        None, goal="healthy", dataset=str(dataset), out=run, base=str(base), size=options.size, steps=options.steps,
+        None, goal="healthy", dataset=str(dataset), out=run, base=str(base), size=options.size, steps=steps,
         batch=options.batch, learning_rate=5e-4, final_learning_rate=5e-5, ema_decay=0.995, min_snr_gamma=5.0,
-        warmup_steps=min(100, options.steps // 4), validate_every=200, checkpoint_every=100, tracker="none", workers=1,
+        warmup_steps=min(100, steps // 4), validate_every=200, checkpoint_every=100, tracker="none", workers=1,
         seed=options.seed, augment=1,
     )  # fmt: skip
     return mame.train(config, resume=(run / "config.yaml").is_file())
