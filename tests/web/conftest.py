@@ -15,8 +15,6 @@ from typing import Any
 
 import pytest
 from assess.readers.sets import make_set
-from diffusion.conftest import Folders, folders, one_thread  # noqa: F401
-from synthesis.conftest import film  # noqa: F401
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = [

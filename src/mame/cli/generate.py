@@ -13,7 +13,6 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="Such as 'a siemens mammogram in MLO view with high density'.")],
     model: options.Model = "mini",
     count: Annotated[int, typer.Option(help="How many images.")] = 1,
-    first: Annotated[int, typer.Option(help="Begin at image N of the seed's row.", metavar="N")] = 0,
     seed: options.Seed = 0,
     steps: options.Steps = 24,
     guidance: options.Guidance = 4.0,
@@ -41,8 +40,7 @@ def generate(
     formats = parse_formats(format)
     with output.progress("generating", "steps") as progress:
         folder = orders.generate(
-            prompt, out, model=model, count=count, first=first, seed=seed, steps=steps, guidance=guidance,
-            negative=negative, side=side, formats=formats, batch=batch, device=device, dtype=dtype,
-            force=force, progress=progress,
+            prompt, out, model=model, count=count, seed=seed, steps=steps, guidance=guidance, negative=negative,
+            side=side, formats=formats, batch=batch, device=device, dtype=dtype, force=force, progress=progress,
         )  # fmt: skip
     output.show_images(folder, json)

@@ -272,8 +272,7 @@ def _paint(
         condition = latent.inpainting_condition(autoencoder, pictures, masks)
     else:
         keep = _kept_surroundings(model, source, start, masks)
-    watch = None if progress is None else lambda step: progress(step.done, step.total)
-    made = sample.denoise(model, start, sample.embed(model, order), order, condition, keep, watch)
+    made = sample.denoise(model, start, sample.embed(model, order), order, condition, keep, progress)
     change = latent.decode(autoencoder, made) - latent.decode(autoencoder, source)
     changed = change[0].cpu().numpy()
     if adds_lesion(order.prompt):

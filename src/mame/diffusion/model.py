@@ -103,7 +103,7 @@ class Model:
         """`count` mammograms from a prompt; see :func:`mame.diffusion.sample.generate`."""
         from mame.diffusion import sample
 
-        model = self.for_task(inpainting=False)
+        model = self._for_task(inpainting=False)
         return sample.generate(
             model, prompt, count, seed, steps, guidance, negative, batch, laterality, first, progress
         )
@@ -124,12 +124,12 @@ class Model:
         """The mammogram with a lesion painted into a region; see :func:`mame.diffusion.inpaint.inpaint`."""
         from mame.diffusion import inpaint
 
-        model = self.for_task(inpainting=True)
+        model = self._for_task(inpainting=True)
         return inpaint.inpaint(
             model, mammogram, region, prompt, seed, steps, guidance, negative, window, index, progress
         )
 
-    def for_task(self, inpainting: bool) -> Model:
+    def _for_task(self, inpainting: bool) -> Model:
         """This model where it can do the task, else the companion its card names."""
         if self.inpainting == inpainting:
             return self

@@ -31,18 +31,6 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A step that was made: the how manieth of how many, and the clean latents (N, c, h, w) the model now expects."""
-
-    done: int
-    total: int
-    expected: Tensor
-
-
-Watch = Callable[[Step], None]
-
-
-@dataclass(frozen=True, slots=True)
 class Order:
     """What is asked of a model, apart from which picture of the row. Raises MameError for a value out of its range."""
 
@@ -109,25 +97,25 @@ def generate(
 
 
 @torch.inference_mode()
-def generate_each(model: Model, wanted: Sequence[Wanted], batch: int, watch: Watch | None = None) -> list[Mammogram]:
+def generate_each(model: Model, wanted: Sequence[Wanted], batch: int) -> list[Mammogram]:
     """One mammogram for each, `batch` at once, whatever their prompts; the same as :func:`generate` at that batch.
 
-    Every batch is full: the last is filled up with pictures that are thrown away. watch: called after every step of
-    every batch. Raises MameError where steps or guidance are not the same for all.
+    Every batch is full: the last is filled up with pictures that are thrown away. Raises MameError where steps or
+    guidance are not the same for all, and for a model that only paints into pictures.
     """
     if len({(one.order.steps, one.order.guidance) for one in wanted}) > 1:
         raise MameError("pictures that are made together need the same steps and guidance")
     made: list[Mammogram] = []
     for start in range(0, len(wanted), batch):
         row = list(wanted[start : start + batch])
-        made += _batch(model, row + row[-1:] * (batch - len(row)), slice(0, len(row)), watch)
+        made += _batch(model, row + row[-1:] * (batch - len(row)), slice(0, len(row)), None)
     return made
 
 
-def _batch(model: Model, row: Sequence[Wanted], kept: slice, watch: Watch | None) -> list[Mammogram]:
+def _batch(model: Model, row: Sequence[Wanted], kept: slice, progress: Progress | None) -> list[Mammogram]:
     """The pictures of a row at once, of which those in `kept` are decoded."""
     latents = torch.stack([noise(one.order.seed, one.index, _latent_shape(model)) for one in row])
-    latents = denoise(model, latents, embed(model, *(one.order for one in row)), row[0].order, watch=watch)
+    latents = denoise(model, latents, embed(model, *(one.order for one in row)), row[0].order, progress=progress)
     greys = latent.decode(model.parts.autoencoder, latents[kept]).cpu().numpy()
     return [_mammogram(model, grey, one) for one, grey in zip(row[kept], greys, strict=True)]
 
@@ -168,15 +156,14 @@ def denoise(
     order: Order,
     condition: Tensor | None = None,
     after_step: Callable[[Tensor, int | None], Tensor] | None = None,
-    watch: Watch | None = None,
+    progress: Progress | None = None,
 ) -> Tensor:
     """Noise (N, c, h, w), standard normal, to clean latents of the same shape, float32.
 
     embeddings: of N prompts, or of one for all, as :func:`embed` gives them; of `order` only steps and guidance count.
     Guidance is Ho & Salimans 2022 (arXiv 2207.12598), rescaled as the model's card says (arXiv 2305.08891 §3.4).
     condition: further U-Net channels (N, k, h, w). after_step: called with the latents and the time step they are now
-    at (None at the end), and returns the latents to go on with. watch: called after every step; what it raises ends the
-    work. Raises MameError where the model gives no numbers.
+    at (None at the end), and returns the latents to go on with. Raises MameError where the model gives no numbers.
     """
     scheduler = sampler(model)
     scheduler.set_timesteps(order.steps, device=model.compute.device)
@@ -197,9 +184,8 @@ def denoise(
         latents = scheduler.step(said, scheduler.timesteps[number], latents, return_dict=False)[0]
         if after_step is not None:
             latents = after_step(latents, times[number + 1] if number + 1 < len(times) else None)
-        if watch is not None:
-            # DPM-Solver++ turns whatever a model predicts into the clean latents, and keeps them
-            watch(Step(number + 1, order.steps, scheduler.model_outputs[-1]))
+        if progress is not None:
+            progress(number + 1, order.steps)
     if not torch.isfinite(latents).all():
         raise MameError(f"model {model.name!r} gave values that are not numbers: try dtype float32, or lower guidance")
     return latents
@@ -274,5 +260,5 @@ def _latent_shape(model: Model) -> tuple[int, int, int]:
     return int(config.out_channels), int(config.sample_size), int(config.sample_size)
 
 
-def _part_of(progress: Progress | None, done: int, total: int) -> Watch | None:
-    return None if progress is None else lambda step: progress(done + step.done, total)
+def _part_of(progress: Progress | None, done: int, total: int) -> Progress | None:
+    return None if progress is None else lambda step, _: progress(done + step, total)

@@ -41,7 +41,6 @@ def generate(
     *,
     model: str | os.PathLike[str] = "mini",
     count: int = 1,
-    first: int = 0,
     seed: int = 0,
     steps: int = 24,
     guidance: float = 4.0,
@@ -56,16 +55,13 @@ def generate(
 ) -> Path:
     """Mammograms from a prompt, written to a folder (`mam-e-out/generate-N` if not given), which is returned.
 
-    The options are those of `Model.generate`; files are numbered from 0000 whatever `first` is. Images are written as
-    they are made: where a run is stopped, those that were finished are there, with their lines of the manifest.
-    progress: called with (steps done, steps in all).
+    The options are those of `Model.generate`. Images are written as they are made: where a run is stopped, those that
+    were finished are there, with their lines of the manifest. progress: called with (steps done, steps in all).
     Raises MameError before any work for a folder that can't be written to or holds images (without `force`), an
     unknown model, and what a format needs and won't have.
     """
     kinds = _formats(formats)
     laterality = closed(Laterality, side, "side") if side is not None else None
-    if first < 0:
-        raise MameError(f"first must be 0 or more, not {first}")
     if count < 1 or (batch is not None and batch < 1):
         raise MameError(f"count and batch must be at least 1, not {count if count < 1 else batch}")
     with image_folder(out, "generate", kinds, force, count * PICTURE_PIXELS * BYTES_A_PIXEL * len(kinds)) as folder:
@@ -75,18 +71,18 @@ def generate(
 
         opened = load_model(model, device, dtype)
         size = batch or (1 if opened.compute.is_cpu else min(count, GPU_BATCH))
-        starts = range(first, first + count, size)
-        for number, start in enumerate(starts):
+        starts = range(0, count, size)
+        for number, first in enumerate(starts):
             pictures = opened.generate(
                 prompt,
-                count=min(size, first + count - start),
+                count=min(size, count - first),
                 seed=seed,
                 steps=steps,
                 guidance=guidance,
                 negative=negative,
                 batch=size,
                 laterality=laterality,
-                first=start,
+                first=first,
                 progress=_part_of(progress, number * steps, len(starts) * steps),
             )
             for picture in pictures:
@@ -124,7 +120,7 @@ def inpaint(
     kinds = _formats(formats)
     seen = {Window.AUTO: "lesion", Window.WHOLE: "whole"}[closed(Window, window, "window")]
     model_folder(model)
-    source = read_source(image, prompt, spacing_mm)
+    source = _with_view(assume_spacing(files.read(image, spacing_mm)), prompt)
     mask = _read_region(region, source)
     check_writable(source, kinds)
     with image_folder(out, "inpaint", kinds, force, source.pixels.size * BYTES_A_PIXEL * len(kinds)) as folder:
@@ -135,14 +131,6 @@ def inpaint(
         )
         folder.add(painted, painted.lesions[-1].mask)
     return folder.path
-
-
-def read_source(image: str | os.PathLike[str], prompt: str = PROMPT, spacing_mm: float | None = None) -> Mammogram:
-    """An image file as `inpaint` takes it: with a size of pixel, and with the view that the prompt says if it has none.
-
-    Raises MameError as `mame.read` does.
-    """
-    return _with_view(assume_spacing(files.read(image, spacing_mm)), prompt)
 
 
 def _formats(formats: Iterable[Format | str]) -> tuple[Format, ...]:
