@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from mame.cli import assess, cad, datasets, demo, inpaint, models, phantom, readers, send, synthesize, train
+from mame.cli import assess, cad, datasets, demo, inpaint, models, phantom, readers, send, studio, synthesize, train
 from mame.cli import generate as generating
 from mame.errors import MameError
 
@@ -73,6 +73,7 @@ app.command("publish")(train.publish)
 app.command("models")(models.models)
 app.command("assess")(assess.assess)
 app.command("cad")(cad.cad)
+app.command("studio")(studio.studio)
 app.add_typer(readers.commands, name="readers")
 
 

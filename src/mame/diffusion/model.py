@@ -49,6 +49,7 @@ __all__ = [
 
 SHARD_SIZE = "15MB"
 Progress = Callable[[int, int], None]
+Watch = Callable[[Any], None]
 
 
 class Model:
@@ -99,13 +100,14 @@ class Model:
         laterality: Laterality | str | None = None,
         first: int = 0,
         progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> list[Mammogram]:
         """`count` mammograms from a prompt; see :func:`mame.diffusion.sample.generate`."""
         from mame.diffusion import sample
 
         model = self._for_task(inpainting=False)
         return sample.generate(
-            model, prompt, count, seed, steps, guidance, negative, batch, laterality, first, progress
+            model, prompt, count, seed, steps, guidance, negative, batch, laterality, first, progress, watch
         )
 
     def inpaint(

@@ -28,6 +28,7 @@ GPU_BATCH = 8
 TINY_GREY = 2 / 255  # where no breast is found: what is darker is taken for air
 logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
+Watch = Callable[[Tensor], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def generate(
     laterality: Laterality | str | None = None,
     first: int = 0,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> list[Mammogram]:
     """Mammograms number `first` to `first + count - 1` of the endless row that (model, prompt, seed, …) names.
 
@@ -78,7 +80,8 @@ def generate(
     for is thrown away), so that a picture is identical however a run is cut, at the same batch size and thread count,
     and the same within rounding otherwise. batch: if not given, 1 on a CPU, where more gains nothing, and up to 8 on a
     GPU. laterality: R mirrors the finished picture; models make left breasts. progress: called with (steps done,
-    steps in all). Raises MameError for a value out of its range and for a model that only paints into pictures.
+    steps in all); watch: with what the latents (N, c, h, w) are going to be, after each step. What either raises ends
+    the work. Raises MameError for a value out of its range and for a model that only paints into pictures.
     """
     order = Order(prompt, seed, steps, guidance, negative)
     side = closed(Laterality, laterality, "laterality") if laterality is not None else Laterality.L
@@ -92,7 +95,7 @@ def generate(
     for number, start in enumerate(starts):
         row = [Wanted(order, index, side) for index in range(start, start + size)]
         kept = slice(max(start, first) - start, min(start + size, first + count) - start)
-        made += _batch(model, row, kept, _part_of(progress, number * steps, len(starts) * steps))
+        made += _batch(model, row, kept, _part_of(progress, number * steps, len(starts) * steps), watch)
     return made
 
 
@@ -108,14 +111,17 @@ def generate_each(model: Model, wanted: Sequence[Wanted], batch: int) -> list[Ma
     made: list[Mammogram] = []
     for start in range(0, len(wanted), batch):
         row = list(wanted[start : start + batch])
-        made += _batch(model, row + row[-1:] * (batch - len(row)), slice(0, len(row)), None)
+        made += _batch(model, row + row[-1:] * (batch - len(row)), slice(0, len(row)))
     return made
 
 
-def _batch(model: Model, row: Sequence[Wanted], kept: slice, progress: Progress | None) -> list[Mammogram]:
+def _batch(
+    model: Model, row: Sequence[Wanted], kept: slice, progress: Progress | None = None, watch: Watch | None = None
+) -> list[Mammogram]:
     """The pictures of a row at once, of which those in `kept` are decoded."""
     latents = torch.stack([noise(one.order.seed, one.index, _latent_shape(model)) for one in row])
-    latents = denoise(model, latents, embed(model, *(one.order for one in row)), row[0].order, progress=progress)
+    text = embed(model, *(one.order for one in row))
+    latents = denoise(model, latents, text, row[0].order, progress=progress, watch=watch)
     greys = latent.decode(model.parts.autoencoder, latents[kept]).cpu().numpy()
     return [_mammogram(model, grey, one) for one, grey in zip(row[kept], greys, strict=True)]
 
@@ -157,13 +163,15 @@ def denoise(
     condition: Tensor | None = None,
     after_step: Callable[[Tensor, int | None], Tensor] | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Tensor:
     """Noise (N, c, h, w), standard normal, to clean latents of the same shape, float32.
 
     embeddings: of N prompts, or of one for all, as :func:`embed` gives them; of `order` only steps and guidance count.
     Guidance is Ho & Salimans 2022 (arXiv 2207.12598), rescaled as the model's card says (arXiv 2305.08891 §3.4).
     condition: further U-Net channels (N, k, h, w). after_step: called with the latents and the time step they are now
-    at (None at the end), and returns the latents to go on with. Raises MameError where the model gives no numbers.
+    at (None at the end), and returns the latents to go on with. watch: called with the clean latents that the model
+    now expects. Raises MameError where the model gives no numbers.
     """
     scheduler = sampler(model)
     scheduler.set_timesteps(order.steps, device=model.compute.device)
@@ -184,6 +192,8 @@ def denoise(
         latents = scheduler.step(said, scheduler.timesteps[number], latents, return_dict=False)[0]
         if after_step is not None:
             latents = after_step(latents, times[number + 1] if number + 1 < len(times) else None)
+        if watch is not None:
+            watch(scheduler.model_outputs[-1])  # DPM-Solver++ predicts the data
         if progress is not None:
             progress(number + 1, order.steps)
     if not torch.isfinite(latents).all():

@@ -59,9 +59,9 @@ def free_port(host: str, port: int) -> int:
         return int(trial.getsockname()[1])
 
 
-def guard(app: FastAPI, host: str) -> None:
+def guard(app: FastAPI, host: str, policy: str = POLICY) -> None:
     """Answers on loopback go to pages of this machine alone (no other site's name may point here); headers say the
-    rest."""
+    rest. policy: the content security policy."""
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     if is_loopback(host):
@@ -70,7 +70,7 @@ def guard(app: FastAPI, host: str) -> None:
     @app.middleware("http")
     async def headers(request: Any, answer: Callable[..., Any]) -> Any:
         response = await answer(request)
-        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["Content-Security-Policy"] = policy
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers.setdefault("Cache-Control", "no-store")

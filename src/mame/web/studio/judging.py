@@ -1,0 +1,103 @@
+"""The fourth and fifth tab: a report on two folders, and reader studies."""
+
+from __future__ import annotations
+
+import html
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from mame.errors import MameError
+from mame.web.studio import texts
+from mame.web.studio.running import told_by
+from mame.web.studio.session import Session, Shown
+from mame.web.studio.words import plain_error
+
+FRAME = '<iframe srcdoc="{page}" sandbox="" title="{title}" style="width:100%;height:80vh;border:0"></iframe>'
+HOST = "127.0.0.1"
+
+
+def assess_tab(shown: Shown, session: gr.State) -> None:
+    """Builds the tab of reports."""
+    with gr.Row():
+        real = gr.Textbox(label=texts.REAL_FOLDER, info=texts.FOLDER_INFO, elem_id="real-folder")
+        synthetic = gr.Textbox(label=texts.SYNTHETIC_FOLDER, info=texts.FOLDER_INFO, elem_id="synthetic-folder")
+    with gr.Row():
+        start = gr.Button(texts.START_ASSESS, variant="primary", elem_id="assess")
+        stop = gr.Button(texts.STOP, variant="stop")
+    status = gr.Markdown("", elem_id="assess-status", buttons=[])
+    files = gr.File(label=texts.FILES, file_count="multiple", interactive=False)
+    report = gr.HTML("", elem_id="report", label=texts.REPORT)
+
+    def assessed(state: Session, real: str, synthetic: str) -> Iterator[list[Any]]:
+        sides = [_folder(real), _folder(synthetic)]
+        out = shown.folder_of(state) / "report"
+        shutil.rmtree(out, ignore_errors=True)
+
+        def work(tell: Callable[[str], None]) -> None:
+            from mame.assess.report import assess
+            from mame.assess.run import Order
+
+            assess(sides[0], sides[1], out, Order(), say=tell)
+
+        for said in told_by(work):
+            yield [said, "", []]
+        page = FRAME.format(page=html.escape((out / "report.html").read_text()), title=texts.REPORT)
+        yield ["", page, [str(out / "report.html"), str(out / "report.json")]]
+
+    work = start.click(plain_error(assessed), [session, real, synthetic], [status, report, files],
+                       api_visibility="private", concurrency_limit=1)  # fmt: skip
+    stop.click(lambda: texts.STOPPED_SHORT, None, status, cancels=[work], queue=False, api_visibility="private")
+
+
+def read_tab() -> None:
+    """Builds the tab of reader studies. The reading room is a server of its own, on this computer."""
+    study = gr.Textbox(label=texts.STUDY_FOLDER, info=texts.STUDY_INFO, elem_id="study-folder")
+    with gr.Accordion(texts.NEW_STUDY, open=False):
+        with gr.Row():
+            real = gr.Textbox(label=texts.REAL_FOLDER, info=texts.FOLDER_INFO)
+            synthetic = gr.Textbox(label=texts.SYNTHETIC_FOLDER, info=texts.FOLDER_INFO)
+        with gr.Row():
+            images = gr.Slider(4, 200, 28, step=1, label=texts.STUDY_IMAGES)
+            readers = gr.Slider(1, 20, 1, step=1, label=texts.STUDY_READERS)
+        draw = gr.Button(texts.NEW_STUDY, elem_id="draw-study")
+    serve = gr.Button(texts.SERVE_STUDY, variant="primary", elem_id="serve-study")
+    links = gr.Markdown("", elem_id="links", buttons=[])
+
+    def drawn(study: str, real: str, synthetic: str, images: float, readers: float) -> str:
+        from mame.assess.readers.study import Kind, new_study
+
+        new_study(_folder(real), _folder(synthetic), Path(study.strip()), kind=Kind.REAL, images=int(images),
+                  repeats=0, readers=int(readers), seed=0, margin=0.1, force=False)  # fmt: skip
+        return texts.STUDY_DRAWN.format(folder=study.strip())
+
+    def served(study: str) -> str:
+        from mame.assess.readers.store import AnswerStore
+        from mame.web.room.app import room
+        from mame.web.server import address_of, free_port, run
+
+        folder = _folder(study)
+        store = AnswerStore(folder)
+        port = free_port(HOST, 0)
+        app = room(folder, HOST)
+        address = address_of(HOST, port)
+        if store.has_tokens():
+            lines = [texts.LINKS_HOLD.format(address=address)]
+        else:
+            lines = [texts.READING_AT, *[f"- [{address}#{token}]({address}#{token})" for token in store.make_tokens()]]
+        threading.Thread(target=run, args=(app, HOST, port), daemon=True).start()
+        return "\n".join(lines)
+
+    draw.click(plain_error(drawn), [study, real, synthetic, images, readers], links, api_visibility="private")
+    serve.click(plain_error(served), study, links, api_visibility="private")
+
+
+def _folder(text: str) -> Path:
+    path = Path(text.strip()).expanduser()
+    if not text.strip() or not path.is_dir():
+        raise MameError(texts.NO_FOLDER.format(folder=text.strip() or "–"))
+    return path

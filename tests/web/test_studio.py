@@ -1,0 +1,214 @@
+"""The studio's parts, without a browser: who may use it, what it refuses, and that its recipes are true."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+pytest.importorskip("gradio")
+
+import gradio as gr
+
+from mame.cli import app as commands
+from mame.dataset.read import read_values
+from mame.errors import MameError
+from mame.formats.files import read
+from mame.mammogram import Box, Description, Laterality, Mammogram, View
+from mame.synthesis.plan import read_plan
+from mame.web.studio import texts
+from mame.web.studio.app import Access, studio
+from mame.web.studio.engine import Engine, Row
+from mame.web.studio.making import _prompt, measured
+from mame.web.studio.ordering import _plan
+from mame.web.studio.painting import _outside, _region
+from mame.web.studio.saving import recipe, written
+from mame.web.studio.session import Made, Session, Shown
+from mame.web.studio.words import plain_error, whole_number
+
+PROMPT = "a siemens mammogram in MLO view with high density and medium area"
+QUICK = Row(PROMPT, 1, 5, steps=2, guidance=2.0)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine("cpu")
+
+
+@pytest.fixture(scope="module")
+def made(engine: Engine) -> Made:
+    (*_, last) = engine.generate("mini", QUICK)
+    return Made(last.made[0], QUICK, 0, "mini")
+
+
+def test_others_are_let_in_only_when_somebody_said_so() -> None:
+    Access().check()
+    Access("localhost").check()
+    Access("0.0.0.0", "anna:secret").check()
+    Access("0.0.0.0", everybody=True).check()
+    for access in (Access("0.0.0.0"), Access("192.168.1.4"), Access("0.0.0.0", "anna"), Access(password="anna:")):
+        with pytest.raises(MameError):
+            access.check()
+    result = CliRunner().invoke(commands, ["studio", "--host", "0.0.0.0"])
+    assert result.exit_code == 2
+    assert "--auth" in result.output
+    result = CliRunner().invoke(commands, ["studio", "--model", "/nowhere/at/all", "--port", "0"])
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_steps_are_told_with_previews_and_stopping_ends_the_work(engine: Engine) -> None:
+    steps = []
+    row = Row(PROMPT, 3, 5, steps=2, guidance=1.0)
+    running = engine.generate("mini", row)
+    for step in running:
+        steps.append(step)
+        if step.number == 2:
+            break
+    running.close()
+    assert [step.step for step in steps] == [1, 2, 1]
+    assert steps[0].preview is not None
+    assert steps[0].preview.shape == (256, 256)
+    assert len(steps[-1].made) == 1
+    (*_, last) = engine.generate("mini", QUICK)  # the model is free again
+    assert len(last.made) == 1
+
+
+def test_a_preview_looks_like_what_it_becomes(engine: Engine) -> None:
+    from PIL import Image
+
+    *_, before, last = engine.generate("mini", Row(PROMPT, 1, 5, steps=6))
+    small = Image.fromarray(last.made[0].pixels).resize((256, 256), Image.Resampling.BOX)
+    assert before.preview is not None
+    assert np.corrcoef(before.preview.ravel(), np.asarray(small).ravel())[0, 1] > 0.95
+
+
+def test_an_unknown_model_leaves_the_last_one_open(engine: Engine) -> None:
+    kept = engine.open("mini")
+    with pytest.raises(MameError):
+        engine.open("/nowhere/at/all")
+    assert engine.open("mini") is kept
+    assert engine.open("mini-lesion") is not kept
+
+
+def test_the_recipe_makes_the_same_pixels(made: Made, tmp_path: Path) -> None:
+    words = shlex.split(recipe(made))
+    assert words[0] == "mam-e"
+    words[words.index("--out") + 1] = str(tmp_path / "made")
+    result = CliRunner().invoke(commands, words[1:])
+    assert result.exit_code == 0, result.output
+    (tmp_path / "saved").mkdir()
+    saved = {path.name: path for path in written(made.mammogram, tmp_path / "saved")}
+    assert np.array_equal(read_values(tmp_path / "made" / "0000.png"), read_values(saved["0000.png"]))
+
+
+def test_files_of_a_picture_are_whole_and_say_synthetic(made: Made, tmp_path: Path) -> None:
+    files = {path.name: path for path in written(made.mammogram, tmp_path)}
+    assert set(files) == {"0000.png", "0000.dcm", "labels.json"}
+    assert json.loads(files["labels.json"].read_text())["synthetic"] is True
+    back = read(files["0000.dcm"])
+    assert back.synthetic
+    assert np.abs(back.pixels - made.mammogram.pixels).max() < 2e-3
+    assert len(written(made.mammogram, tmp_path)) == 3  # again, beside the first
+
+
+def test_what_was_measured_is_said(made: Made) -> None:
+    assert measured(made.mammogram).startswith("MLO, ")
+    assert measured(Mammogram(np.zeros((64, 64), np.float32), 0.5)) == texts.UNMEASURED
+
+
+def test_prompts_are_built_from_choices() -> None:
+    assert _prompt("siemens", "MLO", "C", "medium", "density") == PROMPT
+    assert _prompt("", "", "", "", "density") == "a mammogram"
+    assert _prompt("hologic", "CC", "D", "small", "only area") == "a hologic mammogram in CC view with small area"
+
+
+def test_numbers_are_checked_and_errors_are_plain() -> None:
+    assert whole_number(" 12 ", "Seed") == 12
+    for wrong in ("-1", "1.5", "", "twelve", None):
+        with pytest.raises(MameError, match="Seed"):
+            whole_number(wrong, "Seed")
+
+    @plain_error
+    def once(value: str) -> int:
+        return whole_number(value, "Seed")
+
+    @plain_error
+    def each(value: str) -> Any:
+        yield whole_number(value, "Seed")
+
+    assert once("3") == 3
+    assert list(each("3")) == [3]
+    for call in (lambda: once("x"), lambda: list(each("x"))):
+        with pytest.raises(gr.Error, match="not a whole number"):
+            call()
+
+
+def session_of(size: int = 400) -> Session:
+    pixels = np.zeros((size, size), np.float32)
+    y, x = np.mgrid[:size, :size]
+    pixels[(x / (size * 0.6)) ** 2 + ((y - size / 2) / (size * 0.45)) ** 2 < 1] = 0.5
+    state = Session()
+    state.layers = [Mammogram(pixels, 0.2, Laterality.L, description=Description(view=View.CC))]
+    return state
+
+
+def test_regions_are_boxes_outlines_or_clicks_and_stay_in_the_breast() -> None:
+    state = session_of()
+    mammogram = state.layers[0]
+    assert _region({"box": [50, 180, 90, 220]}, mammogram, 10) == Box(50, 180, 90, 220)
+    clicked = _region({"point": [100, 200]}, mammogram, 10)
+    assert clicked == Box(75, 175, 125, 225)  # 10 mm of 0.2 mm
+    state.region = clicked
+    assert _outside(state) == 0.0
+    state.region = _region({"box": [300, 20, 390, 80]}, mammogram, 10)
+    assert _outside(state) > 0.9
+    state.region = _region({"path": [[60, 180], [120, 180], [90, 230]]}, mammogram, 10)
+    mask = state.mask()
+    assert isinstance(mask, np.ndarray)
+    assert mask[190, 90]
+    assert 1000 < mask.sum() < 2000
+    with pytest.raises(MameError):
+        _region({"box": [-50, -50, -10, -10]}, mammogram, 10)
+
+
+def test_sliders_make_a_plan_that_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(_plan(20, 0.5, 0.5, 0.4, 0.3, 8, 25, ["png", "coco"], "3"))
+    plan = read_plan(tmp_path / "plan.yaml")
+    assert plan.count == 20
+    assert plan.seed == 3
+    said = yaml.safe_load((tmp_path / "plan.yaml").read_text())
+    assert sum(said["density"].values()) == pytest.approx(1.0)
+    assert "lesions" not in yaml.safe_load(_plan(20, 1.0, 0.0, 1.0, 0.0, 8, 25, ["png"], "3"))
+    with pytest.raises(MameError):
+        _plan(20, 0.5, 0.5, 0.4, 0.3, 30, 8, ["png"], "3")
+
+
+def test_pictures_are_shown_under_words_that_nobody_can_guess(tmp_path: Path) -> None:
+    from starlette.testclient import TestClient
+
+    with studio(Access()) as app:
+        client = TestClient(app, base_url="http://127.0.0.1")
+        answer = client.get("/")
+        assert answer.status_code == 200
+        assert "connect-src 'self'" in answer.headers["content-security-policy"]
+        assert client.get("/studio/part/guess?x0=0&y0=0&x1=1&y1=1&width=1&height=1").status_code == 404
+        assert client.get("/studio/static/painting.js").status_code == 200
+        assert client.get("/studio/static/../app.py").status_code == 404
+        assert TestClient(app, base_url="http://evil.example").get("/").status_code == 400
+    shown, state = Shown(tmp_path), session_of()
+    shown.replace(state, state.layers[0])
+    first = state.token
+    assert shown.get(first) is not None
+    shown.replace(state, state.layers[0])
+    assert shown.get(first) is None
+    folder = shown.folder_of(state)
+    shown.forget(state)
+    assert shown.get(state.token) is None
+    assert not folder.exists()
