@@ -26,7 +26,8 @@ from mame.mammogram import Area, Laterality, View, area_from_cm2, area_from_shar
 
 Floats = NDArray[np.float64]
 Say = Callable[[str], None]
-VERSION = 4  # of what is measured: another number, another cache
+VERSION = 5  # of what is measured: another number, another cache
+CLEARED = 0.05  # of a picture that is exactly 0: somebody has cleared its air, which is left as it is
 CACHE = "MAM_E_CACHE"
 AT_ONCE = 8
 
@@ -155,11 +156,13 @@ def read_pixels(picture: Picture) -> NDArray[np.float32]:
     if picture.file.suffix.lower() == ".png" and picture.facing is not None:
         pixels = read_picture(picture.file)
         return pixels if picture.facing is Laterality.L else np.ascontiguousarray(pixels[:, ::-1])
-    from mame.formats.files import read
+    from mame.formats.files import read, read_uncleared
 
-    mammogram = read(picture.file)
-    right = mammogram.laterality is Laterality.R
-    return np.ascontiguousarray(mammogram.pixels[:, ::-1]) if right else mammogram.pixels
+    pixels = read_uncleared(picture.file).pixels
+    if (pixels == 0).mean() < CLEARED:
+        pixels = read(picture.file).pixels
+    right = pixels.min() < pixels.max() and look(pixels).mirrored
+    return np.ascontiguousarray(pixels[:, ::-1]) if right else pixels
 
 
 def measure_pixels(

@@ -28,6 +28,7 @@ RATE = 2e-3
 UNKNOWN = -1
 SIZE = 512  # of the pictures that are shrunk
 TELL = 100  # steps
+LEVELLED = 512  # pictures that the embedding's size is measured on
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def train_attributes(dataset: str, out: Path, steps: int = STEPS, seed: int = 0,
         "seed": seed,
         "seconds": round(time.monotonic() - began),
     }
+    level(network, lesson)
     save(network, folder, told)
     return folder
 
@@ -89,6 +91,21 @@ def fit(network: AttributeNetwork, lesson: Lesson, steps: int, seed: int, say: S
             left = (time.monotonic() - began) / (step + 1) * (steps - step - 1)
             say(f"step {step + 1}/{steps}  loss {float(loss):.3f}  {left / 60:.0f} min left")
     network.eval()
+
+
+@torch.inference_mode()
+def level(network: AttributeNetwork, lesson: Lesson) -> None:
+    """Brings the embedding's numbers to a mean square of 1, so that distances are of readable size.
+
+    The answers stay what they were: a ReLU doesn't mind a positive factor, which the heads take back.
+    """
+    some = torch.from_numpy(lesson.pictures[:: max(1, len(lesson) // LEVELLED)].astype(np.float32) / 65535.0)
+    found = torch.cat([network.embedding(part[:, None]) for part in some.split(BATCH)])
+    factor = float(1 / (found - found.mean(dim=0)).square().mean().sqrt())
+    for part in network.embed.parameters():
+        part.mul_(factor)
+    for head in network.heads.values():
+        dict(head.named_parameters())["weight"].div_(factor)
 
 
 def loss_of(answers: dict[str, Tensor], wanted: dict[str, Tensor]) -> Tensor:
