@@ -17,6 +17,7 @@ from PIL import Image
 
 from mame.dataset import work as working
 from mame.dataset.captions import Said
+from mame.dataset.journal import Journal
 from mame.dataset.layout import DATASET, METADATA, UNFINISHED, Split
 from mame.dataset.picture import Found, Framing, frame_of, look, part, take
 from mame.dataset.plan import Item, Only, Options, Recipe, with_recipe
@@ -154,6 +155,19 @@ def test_a_stopped_run_goes_on_and_makes_the_same_bytes(prepared: Path, items: l
     prepare_items(items, SMALL, tmp_path / "set", KEY, progress=lambda done, _: seen.append(done))
     assert seen[0] == 5
     assert files_of(tmp_path / "set") == files_of(prepared)
+
+
+def test_two_runs_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
+    order = {"what": "a set"}
+    first = Journal.open(tmp_path / "set", order)
+    first.add(0, {"kept": True})
+    with pytest.raises(MameError, match="another run is writing here"):
+        Journal.open(tmp_path / "set", order)
+    first.add(1, {"kept": False})  # the first goes on, undisturbed
+    first.close()
+    again = Journal.open(tmp_path / "set", order)
+    assert dict(again.entries()) == {0: {"index": 0, "kept": True}, 1: {"index": 1, "kept": False}}
+    again.close()
 
 
 def test_a_finished_set_is_left_as_it_is(prepared: Path, items: list[Item], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,15 +25,34 @@ class Journal:
 
     def __post_init__(self) -> None:
         self._file = io.FileIO(self.path, "a+")
+        self._hold()
         self._end = 0
         self._read()
 
     @classmethod
     def open(cls, folder: Path, order: dict[str, Any]) -> Journal:
-        """The journal of a folder, read as far as it is whole; a new one where there is none."""
+        """The journal of a folder, read as far as it is whole; a new one where there is none.
+
+        Raises MameError where the folder can't be written to, or another run has it.
+        """
         make_folder(folder / UNFINISHED)
         write_json(folder / UNFINISHED / ORDER, order)
         return cls(folder / UNFINISHED / JOURNAL)
+
+    def _hold(self) -> None:
+        """For one run at a time: of two that write at once, each cuts off what the other has written."""
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this system
+            return
+        try:
+            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            folder = self.path.parent.parent
+            raise MameError(f"{folder}: another run is writing here; wait until it is done, or stop it") from None
+        except OSError:  # a file system without locks
+            return
 
     def _read(self) -> None:
         """Finds the lines, and cuts off what a killed run had not finished writing."""
