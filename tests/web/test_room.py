@@ -165,16 +165,20 @@ def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
     assert client.get("/viewer/figure.json").json()["version"]
 
 
-def test_a_full_disk_is_told_and_the_answer_can_be_given_again(
-    study: Path, client: TestClient, tokens: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_told_and_the_answer_can_be_given_again(client: TestClient, tokens: list[str]) -> None:
     reader = Reader(client, tokens[0])
     case = reader.get("state").json()["case"]
-    import mame.assess.readers.store as store
-
-    with monkeypatch.context() as patch:  # SQLite itself then says what it says on a full disk
-        patch.setattr(store, "TABLES", store.TABLES + "PRAGMA max_page_count = 1;\nCREATE TABLE more (x);")
-        told = reader.answer(case)
-    assert told.status_code in (400, 401)
+    store = client.app.state.store
+    filling = """
+        CREATE TABLE more (x);
+        CREATE TRIGGER fills AFTER INSERT ON answers BEGIN INSERT INTO more VALUES (zeroblob(1000000)); END;
+    """
+    with store._open() as base:  # SQLite itself then says what it says on a full disk
+        base.executescript(filling)
+        base.execute("PRAGMA max_page_count = 1")
+    told = reader.answer(case)
+    with store._open() as base:
+        base.executescript("DROP TRIGGER fills; PRAGMA max_page_count = 1000000;")
+    assert told.status_code == 400
     assert "full" in told.json()["error"]
     assert reader.answer(case).json()["done"] == 1

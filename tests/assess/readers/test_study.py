@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -97,7 +98,11 @@ def test_answers_are_kept_once_and_in_order(study: Path) -> None:
     assert [store.reader(token) for token in tokens] == [0, 1, 2]
     with pytest.raises(MameError, match="not one of the study's"):
         store.reader("guess")
-    assert all(token.encode() not in (study / "answers.sqlite").read_bytes() for token in tokens)
+    store.close()  # nothing is left in the log
+    kept = (study / "answers.sqlite").read_bytes()
+    assert not (study / "answers.sqlite-wal").exists()
+    assert all(token.encode() not in kept for token in tokens)
+    assert hashlib.sha256(tokens[0].encode()).hexdigest().encode() in kept
     first = store.next_case(0)
     store.save(0, first, Given(4, 3.5, 0.25, 0.5))
     with pytest.raises(MameError, match="can't be changed"):
@@ -128,6 +133,13 @@ def test_twenty_readers_at_once_lose_nothing(sets, tmp_path: Path) -> None:
         thread.join()
     assert failed == []
     assert len(store.answers().answers) == 200
+
+
+def test_two_stores_of_one_study_lose_nothing(study: Path) -> None:
+    first, second = AnswerStore(study), AnswerStore(study)
+    for store, reader in ((first, 0), (second, 1), (first, 0), (second, 1)):
+        store.save(reader, store.next_case(reader), Given(3, 1.0))
+    assert (second.done(0), first.done(1)) == (2, 2)
 
 
 def test_an_answer_that_was_taken_survives_a_kill(study: Path) -> None:

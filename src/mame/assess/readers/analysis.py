@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -63,13 +64,13 @@ def analyse(answers: Answers, margin: float | None = None, alpha: float = 0.05, 
 
 def analyse_study(folder: Path) -> Analysis:
     """The analysis of a study as far as it was read, with its own margin."""
-    store = AnswerStore(folder)
-    found = analyse(store.answers(), store.study.margin, asked=store.study.asked)
-    found.marks = [
-        {"case": case, "reader": reader, "x": x, "y": y}
-        for case, all_of in store.marks().items()
-        for reader, x, y in all_of
-    ]
+    with closing(AnswerStore(folder)) as store:
+        found = analyse(store.answers(), store.study.margin, asked=store.study.asked)
+        found.marks = [
+            {"case": case, "reader": reader, "x": x, "y": y}
+            for case, all_of in store.marks().items()
+            for reader, x, y in all_of
+        ]
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ CREATE TABLE IF NOT EXISTS answers (
   x REAL, y REAL, seconds REAL NOT NULL, at REAL NOT NULL, PRIMARY KEY (reader, place)
 );
 """
-LONGEST_WAIT_S = 10.0
+LONGEST_WAIT_S = 60.0  # for another process that writes
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,17 @@ class Given:
 
 
 class AnswerStore:
-    """The answers of one study. Safe for several threads and processes: each call has its own connection."""
+    """The answers of one study. Safe for several threads, which take turns, and for several processes.
+
+    One connection stays open as long as the store: were each call to open its own, the last one to close would fold
+    the log into the file and delete it each time, and twenty readers at once would wait for that longer than SQLite
+    waits.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._turn = threading.Lock()
+        self._base: sqlite3.Connection | None = None
         self.study: Study = open_study(folder)
         self.orders = [self.study.order(reader) for reader in range(self.study.readers)]
 
@@ -140,22 +148,40 @@ class AnswerStore:
         if any(at is not None and not 0 <= at <= 1 for at in (given.x, given.y)):
             raise MameError("a mark lies outside the picture")
 
+    def close(self) -> None:
+        """Fold the log into the file and let go of it. The next call opens it again."""
+        with self._turn:
+            if self._base is not None:
+                self._base.close()
+                self._base = None
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         path = self.folder / DATABASE
-        try:
-            base = sqlite3.connect(path, timeout=LONGEST_WAIT_S, isolation_level=None)
+        with self._turn:
             try:
-                base.execute("PRAGMA journal_mode = WAL")
-                base.execute("PRAGMA synchronous = FULL")  # a transaction that returned survives a power cut
-                base.executescript(TABLES)
-                yield base
-                if base.in_transaction:
-                    base.execute("COMMIT")
+                if self._base is None:
+                    self._base = _connect(path)
+                yield self._base
+                if self._base.in_transaction:
+                    self._base.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise MameError(f"{path}: {error}") from None
             finally:
-                base.close()  # what was not committed is rolled back
-        except sqlite3.Error as error:
-            raise MameError(f"{path}: {error}") from None
+                if self._base is not None and self._base.in_transaction:
+                    self._base.execute("ROLLBACK")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    base = sqlite3.connect(path, timeout=LONGEST_WAIT_S, isolation_level=None, check_same_thread=False)
+    try:
+        base.execute("PRAGMA journal_mode = WAL")
+        base.execute("PRAGMA synchronous = FULL")  # a transaction that returned survives a power cut
+        base.executescript(TABLES)
+    except sqlite3.Error:
+        base.close()
+        raise
+    return base
 
 
 def _hash(token: str) -> str:

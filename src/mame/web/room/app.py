@@ -65,6 +65,7 @@ def room(folder: Path, host: str, pictures: dict[str, Pyramid] | None = None) ->
     cases = {case.id: case for case in store.study.cases}
     seats = Seats()
     app = FastAPI(title="MAM-E reading room", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.store = store
     guard(app, host)
     add_viewer(app)
 
