@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from mame.assess.attributes.learn import changed, known_of, loss_of
 from mame.assess.attributes.network import CLASSES, EMBEDDING, AttributeNetwork
 from mame.assess.attributes.reader import CARD, EMBEDDED, WEIGHTS, open_reader
+from mame.assess.attributes.weights import packed, unpacked
 from mame.cli import app
 from mame.dataset.regions import Regions
 from mame.dataset.simulated import PhantomMarked, PhantomViews
@@ -60,6 +61,21 @@ def test_the_trainer_learns_and_leaves_a_reader(tmp_path: Path) -> None:
     other = CliRunner().invoke(app, ["train", "attributes", "phantom:6:3", str(tmp_path / "x"), "--base", "mini"])
     assert other.exit_code == 2
     assert "--base is not for attributes" in other.output
+
+
+def test_packed_weights_are_a_quarter_and_answer_the_same() -> None:
+    torch.manual_seed(0)
+    network = AttributeNetwork().eval()
+    state = network.state_dict()
+    small = packed(state)
+    assert sum(value.nbytes for value in small.values()) < 0.27 * sum(value.nbytes for value in state.values())
+    again = AttributeNetwork().eval()
+    again.load_state_dict(unpacked(small))
+    pictures = torch.rand(2, 1, 256, 256)
+    one, other = network.embedding(pictures), again.embedding(pictures)
+    assert (one - other).norm() < 0.02 * one.norm()
+    assert not torch.equal(one, other)
+    assert torch.equal(unpacked(state)["embed.weight"], state["embed.weight"])  # plain floats are read as they are
 
 
 def test_a_file_that_is_no_reader_is_refused(tmp_path: Path) -> None:

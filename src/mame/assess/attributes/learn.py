@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mame.assess.attributes.network import CLASSES, SIDE, AttributeNetwork
 from mame.assess.attributes.reader import CARD, WEIGHTS, shrunk
+from mame.assess.attributes.weights import packed
 from mame.dataset.examples import Example, Examples, folders_behind, open_examples
 from mame.errors import MameError
 from mame.formats.atomic import atomic_write
@@ -89,7 +90,7 @@ def fit(network: AttributeNetwork, lesson: Lesson, steps: int, seed: int, say: S
         schedule.step()
         if (step + 1) % TELL == 0 or step + 1 == steps:
             left = (time.monotonic() - began) / (step + 1) * (steps - step - 1)
-            say(f"step {step + 1}/{steps}  loss {float(loss):.3f}  {left / 60:.0f} min left")
+            say(f"step {step + 1}/{steps}  loss {loss.item():.3f}  {left / 60:.0f} min left")
     network.eval()
 
 
@@ -140,16 +141,12 @@ def changed(pictures: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]
 
 
 def save(network: AttributeNetwork, folder: Path, told: dict[str, Any]) -> None:
-    """Weights in float16 and what is known of them, as the reader opens them."""
-    from safetensors.torch import save as packed
+    """Packed weights and what is known of them, as the reader opens them."""
+    from safetensors.torch import save as written
 
     folder.mkdir(parents=True)
-    state = {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in network.state_dict().items()
-    }
     with atomic_write(folder / WEIGHTS) as file:
-        file.write(packed(state))
+        file.write(written(packed(network.state_dict())))
     with atomic_write(folder / CARD) as file:
         file.write((json.dumps({"classes": CLASSES, "training": told}, indent=1) + "\n").encode())
 

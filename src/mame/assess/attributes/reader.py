@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mame.assess.attributes.network import CLASSES, EMBEDDING, SIDE, AttributeNetwork
+from mame.assess.attributes.weights import unpacked
 from mame.errors import MameError
 
 WEIGHTS, CARD = "model.safetensors", "reader.json"
@@ -93,8 +94,7 @@ def open_reader(folder: Path | None = None) -> AttributeReader:
     if {name: list(classes) for name, classes in CLASSES.items()} != card.get("classes"):
         raise MameError(f"{place}: reads other classes than this version; train it with mam-e train attributes")
     try:
-        network.load_state_dict({name: value.float() if value.is_floating_point() else value
-                                 for name, value in state.items()})  # fmt: skip
+        network.load_state_dict(unpacked(state))
     except RuntimeError as error:
         raise MameError(f"{place}: its weights are of another network") from error
     return AttributeReader(network, card)
