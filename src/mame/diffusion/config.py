@@ -139,6 +139,7 @@ class TrainConfig(BaseModel):
     min_snr_gamma: float | None = Field(default=None, gt=0)
     zero_terminal_snr: bool = False
     offset_noise: float = Field(default=0.0, ge=0)
+    texture_weight: float = Field(default=0.0, ge=0)  # of an autoencoder: grain as strong as the picture's
 
     # the machine
     precision: Precision = Precision.AUTO

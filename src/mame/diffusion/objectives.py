@@ -16,6 +16,7 @@ from mame import prompt
 from mame.diffusion.cache import Words
 from mame.diffusion.config import Captions, TrainConfig
 from mame.diffusion.schedule import prediction_of, signal_and_noise, snr_weights
+from mame.diffusion.texture import texture_loss
 from mame.mammogram import Description
 
 Batch = dict[str, Any]
@@ -139,7 +140,7 @@ class Decode(nn.Module):
         return {}
 
     def forward(self, batch: Batch) -> Tensor:
-        """Absolute error plus the error of gradients at three scales, which keeps texture (fibres, grain) alive."""
+        """Absolute error, the error of gradients at three scales, and of the strength of texture as far as weighed."""
         wanted = batch["pixels"] * 2 - 1
         latents = batch["latents"] / self.autoencoder.config.scaling_factor
         given = self.autoencoder.decode(latents.contiguous(memory_format=torch.channels_last)).sample.float()
@@ -150,4 +151,6 @@ class Decode(nn.Module):
                 loss + (a.diff(dim=-1) - b.diff(dim=-1)).abs().mean() + (a.diff(dim=-2) - b.diff(dim=-2)).abs().mean()
             )
             a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+        if self.config.texture_weight:
+            loss = loss + self.config.texture_weight * texture_loss(given.mean(dim=1, keepdim=True), wanted)
         return loss
