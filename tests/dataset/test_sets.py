@@ -322,7 +322,7 @@ def test_a_sets_own_sides_are_kept() -> None:
     assert list(sides.values()).count(Split.VALIDATION) == 9  # a ninth of the training side
 
 
-@pytest.mark.parametrize("text", ["80,10", "a,b,c", "50,10,10", "0,50,50", "-10,60,50"])
+@pytest.mark.parametrize("text", ["80,10", "a,b,c", "50,10,10", "-10,60,50"])
 def test_wrong_shares_are_refused(text: str) -> None:
     with pytest.raises(MameError):
         parse_shares(text)
@@ -350,3 +350,11 @@ def test_captions(words: str | None, text: str) -> None:
 def test_wrong_captions_are_refused(words: str) -> None:
     with pytest.raises(MameError, match="--caption"):
         parse_caption(words)
+
+
+def test_a_set_may_be_there_to_be_tested_on_only() -> None:
+    patients = {f"p{n}": PatientFacts(set(), lesion=n % 2 == 0) for n in range(9)}
+    assert set(assign(patients, parse_shares("0,0,1"), seed=0).values()) == {Split.TEST}
+    halves = list(assign(patients, parse_shares("0,50,50"), seed=0).values())
+    assert Split.TRAIN not in halves
+    assert {halves.count(Split.VALIDATION), halves.count(Split.TEST)} == {4, 5}

@@ -28,7 +28,7 @@ PRECEDENCE = (Split.TEST, Split.VALIDATION, Split.TRAIN)
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Parts of the patients on each side; they add up to 1."""
+    """Parts of the patients on each side; they add up to 1. A set that is only to be tested on has no training part."""
 
     train: float = 0.8
     validation: float = 0.1
@@ -36,8 +36,8 @@ class Shares:
 
     def __post_init__(self) -> None:
         parts = (self.train, self.validation, self.test)
-        if not all(part >= 0 for part in parts) or self.train <= 0 or abs(sum(parts) - 1) > 1e-6:
-            raise MameError(f"split {parts}: give three shares that add up to 1 (or 100), the first above 0")
+        if not all(part >= 0 for part in parts) or abs(sum(parts) - 1) > 1e-6:
+            raise MameError(f"split {parts}: give three shares that add up to 1 (or 100)")
 
 
 def parse_shares(text: str) -> Shares:
@@ -82,7 +82,7 @@ def assign(patients: Mapping[str, PatientFacts], shares: Shares, seed: int) -> d
             sides[patient] = own
     if Split.TEST in sides.values() and Split.VALIDATION not in sides.values():
         training = [patient for patient, side in sides.items() if side is Split.TRAIN]
-        part = shares.validation / (shares.train + shares.validation)
+        part = shares.validation / max(shares.train + shares.validation, 1e-9)
         sides |= _draw(training, patients, Shares(1 - part, part, 0.0), seed)
     return sides | _draw(drawn, patients, shares, seed)
 
@@ -102,6 +102,9 @@ def _draw(names: Iterable[str], patients: Mapping[str, PatientFacts], shares: Sh
 
 def _counts(total: int, shares: Shares) -> tuple[int, int]:
     """(validation, test) of so many patients: rounded; at least one on each side with a share, if there are 3."""
+    if shares.train == 0:
+        test = round(total * shares.test)
+        return total - test, test
     asked = (shares.validation, shares.test)
     wanted = [max(round(total * share), 1 if share > 0 and total >= 3 else 0) for share in asked]
     while sum(wanted) >= total > 0 and any(wanted):
