@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ POLICY = (
 )
 """Nothing from elsewhere; Gradio's page brings scripts of its own inside it, hence 'unsafe-inline' and -eval."""
 HEAD = "".join(f'<script src="{name}"></script>' for name in
-               ("viewer/bokeh.min.js", "viewer/viewer.js", "studio/static/painting.js"))  # fmt: skip
+               ("viewer/bokeh.min.js", "viewer/viewer.js", "studio/static/painting.js",
+                "studio/static/page.js"))  # fmt: skip
 KEEP_S = 3600
 QUEUE = 32
 
@@ -76,13 +78,14 @@ def studio(access: Access, model: str = "mini", device: str | None = None, port:
         os.environ["GRADIO_TEMP_DIR"] = home
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-        shown = Shown(Path(home) / "sessions")
+        shown, engine = Shown(Path(home) / "sessions"), Engine(device)
+        threading.Thread(target=engine.warm, args=(model,), daemon=True).start()
         app = FastAPI(openapi_url=None)
         guard(app, access.host, POLICY)
         add_viewer(app)
         _add_routes(app, shown)
         yield gr.mount_gradio_app(
-            app, page(Engine(device), shown, model), "/", server_name=access.host, server_port=port,
+            app, page(engine, shown, model), "/", server_name=access.host, server_port=port,
             auth=access.pair(), max_file_size=f"{MOST_MB}mb", show_error=False, ssr_mode=False, footer_links=[],
             theme=_theme(), css_paths=[STATIC / "studio.css"], head=HEAD, js=DARK, enable_monitoring=False,
             allowed_paths=[home], run_history=False,
@@ -98,7 +101,7 @@ def page(engine: Engine, shown: Shown, model: str) -> gr.Blocks:
         title=texts.TITLE, analytics_enabled=False, delete_cache=(KEEP_S, KEEP_S), fill_width=True
     ) as blocks:
         session = gr.State(Session(), time_to_live=4 * KEEP_S, delete_callback=shown.forget)
-        gr.Markdown(f"# {texts.TITLE}\n{texts.INTRO}", buttons=[])
+        gr.Markdown(f"# {texts.TITLE}\n{texts.INTRO} {texts.KEYS}", buttons=[])
         with gr.Accordion(texts.MODEL, open=False):
             name = gr.Textbox(model, label=texts.MODEL, info=texts.MODEL_INFO, max_length=500, elem_id="model")
             card = gr.Markdown(_card(model), buttons=[])
@@ -142,7 +145,7 @@ def _card(model: str) -> str:
 def _add_routes(app: FastAPI, shown: Shown) -> None:
     @app.get("/studio/static/{name}", include_in_schema=False)
     def static(name: str) -> FileResponse:
-        if name not in ("painting.js", "studio.css"):
+        if name not in ("painting.js", "page.js", "studio.css"):
             raise HTTPException(404)
         return FileResponse(STATIC / name, headers={"Cache-Control": "no-cache"})
 
@@ -161,4 +164,7 @@ def _theme() -> Any:
     """Dark and calm; fonts of the system, so that none is fetched."""
     fonts = ("system-ui", "Segoe UI", "Roboto", "sans-serif")
     mono = ("ui-monospace", "Menlo", "Consolas", "monospace")
-    return gr.themes.Base(primary_hue="orange", neutral_hue="slate", font=fonts, font_mono=mono)
+    return gr.themes.Base(primary_hue="orange", neutral_hue="slate", font=fonts, font_mono=mono).set(
+        button_primary_background_fill_dark="*primary_700", button_primary_background_fill_hover_dark="*primary_800",
+        link_text_color_dark="*primary_300", link_text_color_hover_dark="*primary_200",
+    )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,12 @@ class Engine:
         """The model of that name; the last one's memory is freed first. Raises MameError where it is none."""
         with self._lock:
             return self._opened(name)
+
+    def warm(self, name: str) -> None:
+        """Loads what the first picture needs before somebody asks for one."""
+        with suppress(MameError):
+            for _ in self.generate(name, Row("a mammogram", steps=1)):
+                pass
 
     def generate(self, model: str, row: Row) -> Iterator[Step]:
         """Makes a row, a step at a time, the last with all of it. A caller that stops asking stops the work."""

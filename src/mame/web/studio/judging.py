@@ -17,7 +17,7 @@ from mame.web.studio.running import told_by
 from mame.web.studio.session import Session, Shown
 from mame.web.studio.words import plain_error
 
-FRAME = '<iframe srcdoc="{page}" sandbox="" title="{title}" style="width:100%;height:80vh;border:0"></iframe>'
+FRAME = '<iframe class="mame-report" srcdoc="{page}" sandbox="" title="{title}"></iframe>'
 HOST = "127.0.0.1"
 
 

@@ -90,7 +90,7 @@ def paint_tab(engine: Engine, shown: Shown, session: gr.State, model: gr.Textbox
             return _outputs(state, gr.skip(), texts.NO_IMAGE)
         if Path(path).stat().st_size > MOST_MB * 1_000_000:
             raise MameError(texts.TOO_LARGE.format(most=MOST_MB))
-        mammogram = assume_spacing(files.read(path))
+        mammogram = assume_spacing(_read(Path(path)))
         _begin(state, shown, mammogram, Path(path).name)
         return _outputs(state, _view(state, fresh=True), _about(mammogram))
 
@@ -161,6 +161,14 @@ def paint_tab(engine: Engine, shown: Shown, session: gr.State, model: gr.Textbox
     variants.select(plain_event(choose), [session, model, kind, seed], outputs, **quick)
     undo.click(plain_error(undone), session, outputs, **quick)
     clear.click(plain_error(cleared), session, outputs, **quick)
+
+
+def _read(path: Path) -> Mammogram:
+    """An upload; errors name the file as its owner knows it, not where this server keeps it."""
+    try:
+        return files.read(path)
+    except MameError as error:
+        raise MameError(str(error).replace(str(path), path.name)) from None
 
 
 def plain_event(run: Any) -> Any:

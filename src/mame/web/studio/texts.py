@@ -2,6 +2,10 @@
 
 TITLE = "MAM-E studio"
 INTRO = "Synthetic mammograms for research and testing, not for diagnosis. Nothing leaves this computer."
+KEYS = (
+    "Keys: Ctrl+Enter starts, Esc stops, Ctrl+Z takes the last lesion back, Alt+R draws a seed, Alt+L more like this, "
+    "Alt+V varies."
+)
 ANY = "any"
 
 MODEL = "Model"
