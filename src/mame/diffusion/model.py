@@ -244,6 +244,15 @@ def _quiet() -> Iterator[None]:
 def _place(parts: Parts, compute: Compute) -> Parts:
     import torch
 
+    from mame.diffusion.upsampling import merge_doublings
+
+    merge_doublings(parts.autoencoder.decoder)
+    unet: Any = parts.unet
+    if int(unet.config.sample_size) % 2 ** (len(unet.config.block_out_channels) - 1) == 0:  # every size is a double
+        merge_doublings(unet)
+    for layer in parts.autoencoder.decoder.modules():
+        if isinstance(layer, torch.nn.ReLU):  # of AutoencoderTiny, after a convolution or a sum that nobody else reads
+            layer.inplace = True
     for module in (parts.text_encoder, parts.autoencoder, parts.unet):
         module.requires_grad_(False)
         module.to(compute.device)
