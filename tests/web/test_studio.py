@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import gradio as gr
 from mame.cli import app as commands
 from mame.dataset.read import read_values
 from mame.errors import MameError
-from mame.formats.files import read
+from mame.formats.files import read, write
 from mame.mammogram import Box, Description, Laterality, Mammogram, View
 from mame.synthesis.plan import read_plan
 from mame.web.studio import texts
@@ -27,10 +29,11 @@ from mame.web.studio.app import Access, studio
 from mame.web.studio.engine import Engine, Row
 from mame.web.studio.making import _prompt, measured
 from mame.web.studio.ordering import _plan
-from mame.web.studio.painting import _outside, _region
+from mame.web.studio.painting import _as_a_shell_sees_it, _begin, _keep, _numbers, _outside, _region, _stroke
+from mame.web.studio.recipes import Origin, painted_by
 from mame.web.studio.saving import recipe, written
 from mame.web.studio.session import Made, Session, Shown
-from mame.web.studio.words import plain_error, whole_number
+from mame.web.studio.words import for_programs, in_words, whole_number
 
 PROMPT = "a siemens mammogram in MLO view with high density and medium area"
 QUICK = Row(PROMPT, 1, 5, steps=2, guidance=2.0)
@@ -108,6 +111,51 @@ def test_the_recipe_makes_the_same_pixels(made: Made, tmp_path: Path) -> None:
     assert np.array_equal(read_values(tmp_path / "made" / "0000.png"), read_values(saved["0000.png"]))
 
 
+def test_recipes_ask_for_what_can_be_written(made: Made) -> None:
+    assert "--format png,dicom" in recipe(made)
+    unknown = replace(made, mammogram=made.mammogram.with_(description=Description()), device="cpu")
+    assert "--format png --out" in recipe(unknown)  # a DICOM needs the view
+    assert "--device cpu" in recipe(unknown)
+
+
+def test_lesions_painted_one_after_the_other_have_a_recipe_that_makes_them(engine: Engine, tmp_path: Path) -> None:
+    ground = read(_a_film(tmp_path / "my film.png"))
+    state = Session()
+    _begin(state, Shown(tmp_path), ground, Origin("my film.png"))
+    box, outline = Box(150, 200, 190, 240), [(100.0, 300.0), (150.0, 300.0), (140.0, 345.0), (98.0, 340.0)]
+    for seed, region in enumerate((box, outline)):
+        state.region = region
+        mask = state.mask()
+        assert mask is not None
+        under = _as_a_shell_sees_it(state, state.layers[-1], tmp_path)
+        (*_, last) = engine.paint("mini", under, mask, last_row(seed))
+        _keep(state, Shown(tmp_path), last.made[0], _stroke(region, last_row(seed), "mini", last.made[0], None))
+    (tmp_path / "saved").mkdir()
+    saved = {path.name: path for path in written(state.layers[-1], tmp_path / "saved")}
+    assert {"0000-mask.png", "0000-mask-1.png", "0000-mask-2.png"} <= set(saved)
+    lines = painted_by(state.origin, state.strokes).splitlines()
+    assert lines[0].startswith("mam-e inpaint 'my film.png' --box 150,200,190,240 ")
+    assert "painted-1/0000.png --mask 0000-mask-2.png" in lines[1]
+    with contextlib.chdir(tmp_path):
+        (tmp_path / "0000-mask-2.png").write_bytes(saved["0000-mask-2.png"].read_bytes())
+        for line in lines:
+            result = CliRunner().invoke(commands, shlex.split(line)[1:])
+            assert result.exit_code == 0, result.output
+    assert np.array_equal(read_values(tmp_path / "painted-2" / "0000.png"), read_values(saved["0000.png"]))
+
+
+def last_row(seed: int) -> Row:
+    return Row("a mammogram with a mass", 1, seed)
+
+
+def _a_film(path: Path) -> Path:
+    """A breast of noise, 16 bits, of pixels of 0.2 mm."""
+    pixels = session_of(512).layers[0].pixels
+    grain = np.random.default_rng(0).normal(0, 0.03, pixels.shape).astype(np.float32)
+    write(Mammogram(np.where(pixels > 0, pixels + grain, 0).clip(0, 1), 0.2, Laterality.L), path)
+    return path
+
+
 def test_files_of_a_picture_are_whole_and_say_synthetic(made: Made, tmp_path: Path) -> None:
     files = {path.name: path for path in written(made.mammogram, tmp_path)}
     assert set(files) == {"0000.png", "0000.dcm", "labels.json"}
@@ -135,19 +183,26 @@ def test_numbers_are_checked_and_errors_are_plain() -> None:
         with pytest.raises(MameError, match="Seed"):
             whole_number(wrong, "Seed")
 
-    @plain_error
     def once(value: str) -> int:
         return whole_number(value, "Seed")
 
-    @plain_error
     def each(value: str) -> Any:
         yield whole_number(value, "Seed")
 
-    assert once("3") == 3
-    assert list(each("3")) == [3]
-    for call in (lambda: once("x"), lambda: list(each("x"))):
+    def broken(value: str) -> int:
+        raise KeyError(value)
+
+    with gr.Blocks():
+        status = gr.Markdown()
+    for wrap in (for_programs, lambda run: in_words(run, status)):
+        assert wrap(once)("3") == 3
+        assert list(wrap(each)("3")) == [3]
+    for call in (lambda: for_programs(once)("x"), lambda: list(for_programs(each)("x"))):
         with pytest.raises(gr.Error, match="not a whole number"):
             call()
+    for said in (in_words(once, status)("<b>"), *in_words(each, status)("<b>")):
+        assert "&lt;b&gt;&#x27; is not a whole number" in said[status]
+    assert "KeyError" in in_words(broken, status)("3")[status]
 
 
 def session_of(size: int = 400) -> Session:
@@ -174,6 +229,10 @@ def test_regions_are_boxes_outlines_or_clicks_and_stay_in_the_breast() -> None:
     assert isinstance(mask, np.ndarray)
     assert mask[190, 90]
     assert 1000 < mask.sum() < 2000
+    assert _numbers(" 1, 2,3.5 ,9") == [1, 2, 3.5, 9]
+    for wrong in ("", "1,2,3", "a,b,c,d", "9,9,1,1", "nan,0,1,1", "free hand"):
+        with pytest.raises(MameError, match="Region"):
+            _numbers(wrong)
     with pytest.raises(MameError):
         _region({"box": [-50, -50, -10, -10]}, mammogram, 10)
 

@@ -68,8 +68,8 @@ def slide(page: Any, label: str, value: int) -> None:
 
 
 def saved(page: Any, folder: Path) -> dict[str, Path]:
-    page.locator("#prepare-files").locator("visible=true").click()
-    links = page.locator("#files a[download]").locator("visible=true")
+    page.locator(".mame-prepare").locator("visible=true").click()
+    links = page.locator(".mame-files a[download]").locator("visible=true")
     links.first.wait_for()
     found = {}
     for number in range(links.count()):
@@ -85,11 +85,11 @@ def test_pictures_are_made_varied_saved_and_made_again_by_their_recipe(page: Any
     slide(page, "Steps", 4)
     page.get_by_label("Seed").locator("visible=true").first.fill("twelve")
     page.click("#make")
-    page.get_by_text("is not a whole number").first.wait_for()
+    said(page, "#status", "is not a whole number")
     page.get_by_label("Seed").locator("visible=true").first.fill("12")
     page.click("#make")
     said(page, "#status", r"1 made in")
-    recipe = page.locator("#recipe .cm-content").locator("visible=true").inner_text().replace("\n", " ")
+    recipe = page.locator(".mame-recipe .cm-content").locator("visible=true").inner_text().replace("\n", " ")
     files = saved(page, tmp_path)
     assert {"0000.png", "0000.dcm", "labels.json"} <= set(files)
     assert read(files["0000.dcm"]).synthetic
@@ -113,10 +113,10 @@ def test_a_lesion_is_painted_into_a_real_mammogram_at_full_size(page: Any, tmp_p
     page.get_by_role("tab", name="Paint a lesion").click()
     page.wait_for_selector(".mame-viewer[data-ready]")
     page.click("#paint")
-    page.get_by_text("Open a mammogram first").first.wait_for()
+    said(page, "#paint-status", "Open a mammogram first")
     (tmp_path / "text.dcm").write_text("not a picture")
     page.set_input_files("#open input[type=file]", str(tmp_path / "text.dcm"))
-    page.get_by_test_id("toast-body").filter(has_text="text.dcm").wait_for()
+    said(page, "#paint-status", "text.dcm: is not a DICOM")
     page.locator("#open").get_by_label("Clear").click()
     page.set_input_files("#open input[type=file]", str(source))
     page.wait_for_selector(".mame-viewer[data-shown]")

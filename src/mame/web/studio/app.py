@@ -23,8 +23,9 @@ from mame.web.studio.judging import assess_tab, read_tab
 from mame.web.studio.making import generate_tab
 from mame.web.studio.ordering import cohort_tab
 from mame.web.studio.painting import MOST_MB, paint_tab
+from mame.web.studio.running import stop_all
 from mame.web.studio.session import Session, Shown
-from mame.web.studio.words import plain_error
+from mame.web.studio.words import in_words
 from mame.web.viewer.routes import add_viewer, part_response
 
 STATIC = Path(__file__).parent / "static"
@@ -84,12 +85,15 @@ def studio(access: Access, model: str = "mini", device: str | None = None, port:
         guard(app, access.host, POLICY)
         add_viewer(app)
         _add_routes(app, shown)
-        yield gr.mount_gradio_app(
-            app, page(engine, shown, model), "/", server_name=access.host, server_port=port,
-            auth=access.pair(), max_file_size=f"{MOST_MB}mb", show_error=False, ssr_mode=False, footer_links=[],
-            theme=_theme(), css_paths=[STATIC / "studio.css"], head=HEAD, js=DARK, enable_monitoring=False,
-            allowed_paths=[home], run_history=False,
-        )  # fmt: skip
+        try:
+            yield gr.mount_gradio_app(
+                app, page(engine, shown, model), "/", server_name=access.host, server_port=port,
+                auth=access.pair(), max_file_size=f"{MOST_MB}mb", show_error=False, ssr_mode=False, footer_links=[],
+                theme=_theme(), css_paths=[STATIC / "studio.css"], head=HEAD, js=DARK, enable_monitoring=False,
+                allowed_paths=[home], run_history=False,
+            )  # fmt: skip
+        finally:
+            stop_all()
 
 
 DARK = "() => { document.body.classList.add('dark'); document.documentElement.lang = 'en'; }"
@@ -102,8 +106,12 @@ def page(engine: Engine, shown: Shown, model: str) -> gr.Blocks:
     ) as blocks:
         session = gr.State(Session(), time_to_live=4 * KEEP_S, delete_callback=shown.forget)
         gr.Markdown(f"# {texts.TITLE}\n{texts.INTRO} {texts.KEYS}", buttons=[])
-        with gr.Accordion(texts.MODEL, open=False):
-            name = gr.Textbox(model, label=texts.MODEL, info=texts.MODEL_INFO, max_length=500, elem_id="model")
+        with gr.Accordion(texts.MODEL_NOW.format(name=model), open=False) as picker:
+            with gr.Row(equal_height=True):
+                name = gr.Textbox(model, label=texts.MODEL, info=texts.MODEL_INFO, max_length=500, scale=4,
+                                  elem_id="model")  # fmt: skip
+                choose = gr.Button(texts.OPEN_MODEL, scale=1, min_width=120, elem_id="open-model")
+            chosen = gr.Markdown("", elem_id="model-status", elem_classes="mame-status", buttons=[])
             card = gr.Markdown(_card(model), buttons=[])
         with gr.Tabs():
             with gr.Tab(texts.GENERATE, id="generate"):
@@ -117,12 +125,14 @@ def page(engine: Engine, shown: Shown, model: str) -> gr.Blocks:
             with gr.Tab(texts.READ, id="read"):
                 read_tab()
 
-        def opened(name: str) -> str:
+        def opened(name: str) -> list[Any]:
+            name = name.strip() or "mini"
             engine.open(name)
-            return _card(name.strip() or "mini")
+            return [_card(name), texts.MODEL_OPENED, gr.update(label=texts.MODEL_NOW.format(name=name))]
 
-        name.submit(plain_error(opened), name, card, concurrency_id="model", concurrency_limit=1,
-                    api_visibility="private")  # fmt: skip
+        for asked in (name.submit, choose.click):
+            asked(in_words(opened, chosen), name, [card, chosen, picker], concurrency_id="model", concurrency_limit=1,
+                  api_visibility="private")  # fmt: skip
     blocks.queue(max_size=QUEUE, default_concurrency_limit=4)
     return blocks
 

@@ -15,7 +15,7 @@ from mame.errors import MameError
 from mame.web.studio import texts
 from mame.web.studio.running import told_by
 from mame.web.studio.session import Session, Shown
-from mame.web.studio.words import plain_error
+from mame.web.studio.words import in_words
 
 FRAME = '<iframe class="mame-report" srcdoc="{page}" sandbox="" title="{title}"></iframe>'
 HOST = "127.0.0.1"
@@ -29,7 +29,7 @@ def assess_tab(shown: Shown, session: gr.State) -> None:
     with gr.Row():
         start = gr.Button(texts.START_ASSESS, variant="primary", elem_id="assess")
         stop = gr.Button(texts.STOP, variant="stop")
-    status = gr.Markdown("", elem_id="assess-status", buttons=[])
+    status = gr.Markdown("", elem_id="assess-status", elem_classes="mame-status", buttons=[])
     files = gr.File(label=texts.FILES, file_count="multiple", interactive=False)
     report = gr.HTML("", elem_id="report", label=texts.REPORT)
 
@@ -49,7 +49,7 @@ def assess_tab(shown: Shown, session: gr.State) -> None:
         page = FRAME.format(page=html.escape((out / "report.html").read_text()), title=texts.REPORT)
         yield ["", page, [str(out / "report.html"), str(out / "report.json")]]
 
-    work = start.click(plain_error(assessed), [session, real, synthetic], [status, report, files],
+    work = start.click(in_words(assessed, status), [session, real, synthetic], [status, report, files],
                        api_visibility="private", concurrency_limit=1)  # fmt: skip
     stop.click(lambda: texts.STOPPED_SHORT, None, status, cancels=[work], queue=False, api_visibility="private")
 
@@ -66,7 +66,7 @@ def read_tab() -> None:
             readers = gr.Slider(1, 20, 1, step=1, label=texts.STUDY_READERS)
         draw = gr.Button(texts.NEW_STUDY, elem_id="draw-study")
     serve = gr.Button(texts.SERVE_STUDY, variant="primary", elem_id="serve-study")
-    links = gr.Markdown("", elem_id="links", buttons=[])
+    links = gr.Markdown("", elem_id="links", elem_classes="mame-status", buttons=[])
 
     def drawn(study: str, real: str, synthetic: str, images: float, readers: float) -> str:
         from mame.assess.readers.study import Kind, new_study
@@ -92,8 +92,8 @@ def read_tab() -> None:
         threading.Thread(target=run, args=(app, HOST, port), daemon=True).start()
         return "\n".join(lines)
 
-    draw.click(plain_error(drawn), [study, real, synthetic, images, readers], links, api_visibility="private")
-    serve.click(plain_error(served), study, links, api_visibility="private")
+    draw.click(in_words(drawn, links), [study, real, synthetic, images, readers], links, api_visibility="private")
+    serve.click(in_words(served, links), study, links, api_visibility="private")
 
 
 def _folder(text: str) -> Path:

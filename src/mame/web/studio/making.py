@@ -18,7 +18,7 @@ from mame.web.studio import texts
 from mame.web.studio.engine import Engine, Row
 from mame.web.studio.saving import Saving, save_tab
 from mame.web.studio.session import Made, Session, Shown
-from mame.web.studio.words import plain_error, whole_number
+from mame.web.studio.words import for_programs, in_words, whole_number
 
 MOST = 16
 DENSITIES = [(f"{density} ({words})", str(density)) for density, words in language.DENSITY_WORDS.items()]
@@ -43,29 +43,29 @@ def generate_tab(engine: Engine, shown: Shown, session: gr.State, model: gr.Text
                 side = gr.Radio(list(Laterality), value="L", label=texts.SIDE)
             said = gr.Textbox(_prompt("siemens", "MLO", "C", "medium", "density"), label=texts.PROMPT, lines=2,
                               info=texts.PROMPT_INFO, max_length=500)  # fmt: skip
-            negative = gr.Textbox("", label=texts.NEGATIVE, info=texts.NEGATIVE_INFO, max_length=500)
-            with gr.Row():
-                count = gr.Slider(1, MOST, 1, step=1, label=texts.COUNT)
-                steps = gr.Slider(4, 60, 24, step=1, label=texts.STEPS)
-                guidance = gr.Slider(1, 12, 4, step=0.5, label=texts.GUIDANCE)
             with gr.Row(equal_height=True):
-                seed = gr.Textbox("0", label=texts.SEED, max_length=12, scale=3)
-                dice = gr.Button(texts.DICE, scale=2, elem_id="dice")
+                count = gr.Slider(1, MOST, 1, step=1, label=texts.COUNT, scale=3, min_width=120)
+                seed = gr.Textbox("0", label=texts.SEED, max_length=12, scale=2, min_width=90)
+                dice = gr.Button(texts.DICE, scale=2, min_width=90, elem_id="dice")
             with gr.Row():
                 make = gr.Button(texts.MAKE, variant="primary", elem_id="make")
                 stop = gr.Button(texts.STOP, variant="stop", elem_id="stop")
-            with gr.Row(equal_height=True):
-                more = gr.Button(texts.MORE, elem_id="more")
-                vary_by = gr.Dropdown(list(ATTRIBUTES), value="density", label=texts.VARY_BY)
-                vary = gr.Button(texts.VARY, elem_id="vary")
+            status = gr.Markdown("", elem_id="status", elem_classes="mame-status", buttons=[])
+            with gr.Row():
+                more = gr.Button(texts.MORE, min_width=90, elem_id="more")
+                vary = gr.Button(texts.VARY, min_width=90, elem_id="vary")
+            vary_by = gr.Radio(list(ATTRIBUTES), value="density", label=texts.VARY_BY)
+            negative = gr.Textbox("", label=texts.NEGATIVE, info=texts.NEGATIVE_INFO, max_length=500)
+            with gr.Row():
+                steps = gr.Slider(4, 60, 24, step=1, label=texts.STEPS)
+                guidance = gr.Slider(1, 12, 4, step=0.5, label=texts.GUIDANCE)
         with gr.Column(scale=3, min_width=300):
-            status = gr.Markdown("", elem_id="status", buttons=[])
             preview = gr.Image(label=texts.PREVIEW, height=260, interactive=False, visible=False, buttons=[],
                                elem_id="preview")  # fmt: skip
             gallery = gr.Gallery(label=texts.GALLERY, columns=3, object_fit="contain", height="auto", format="png",
                                  buttons=["fullscreen"], elem_id="gallery")  # fmt: skip
             facts = gr.Markdown("", elem_id="facts", buttons=[])
-            saving = save_tab(shown, session, _chosen)
+            saving = save_tab(shown, session, _chosen, "save")
 
     words = [vendor, view, density, area]
     for choice in (*words, priority):
@@ -96,12 +96,20 @@ def generate_tab(engine: Engine, shown: Shown, session: gr.State, model: gr.Text
         rows = [_row(said, negative, 1, seed, steps, guidance, side) for said in prompts]
         yield from _rows(engine, state, model, rows, saving)
 
-    made = make.click(plain_error(run), [session, *asked], outputs, api_name="generate", **queue)
-    again = more.click(plain_error(further), [session, *asked], [*outputs, seed], api_visibility="private", **queue)
-    others = vary.click(plain_error(varied), [session, *words, priority, vary_by, *asked], outputs,
+    made = make.click(in_words(run, status), [session, *asked], outputs, api_visibility="private", **queue)
+    again = more.click(in_words(further, status), [session, *asked], [*outputs, seed], api_visibility="private",
+                       **queue)  # fmt: skip
+    others = vary.click(in_words(varied, status), [session, *words, priority, vary_by, *asked], outputs,
                         api_visibility="private", **queue)  # fmt: skip
-    stop.click(lambda: gr.update(visible=False), None, preview, cancels=[made, again, others], queue=False,
-               api_visibility="private")  # fmt: skip
+    gr.Button(visible=False).click(for_programs(run), [session, *asked], outputs, api_name="generate", **queue)
+
+    def stopped(state: Session) -> list[Any]:
+        told = saving.told(state.made[0]) if state.made else ""
+        return [_gallery(state.made), _facts(state.made), gr.update(visible=False),
+                texts.STOPPED.format(count=len(state.made)), told]  # fmt: skip
+
+    stop.click(stopped, session, [gallery, facts, preview, status, saving.recipe], cancels=[made, again, others],
+               queue=False, api_visibility="private")  # fmt: skip
 
     def choose(state: Session, event: gr.SelectData) -> Any:
         state.chosen = int(event.index) if isinstance(event.index, int) else 0
@@ -124,7 +132,7 @@ def _rows(
     for row in rows:
         finished: list[Made] = []
         for step in engine.generate(model, row):
-            finished = [Made(one, row, index, model) for index, one in enumerate(step.made)]
+            finished = [Made(one, row, index, model, engine.device) for index, one in enumerate(step.made)]
             status = texts.WORKING.format(number=len(made) + step.number, count=total, step=step.step, steps=step.steps)
             seen = gr.update() if step.preview is None else gr.update(value=_eight(step.preview), visible=True)
             state.made = [*made, *finished]

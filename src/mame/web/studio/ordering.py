@@ -17,7 +17,7 @@ from mame.synthesis.plan import Output, read_plan
 from mame.web.studio import texts
 from mame.web.studio.running import told_by
 from mame.web.studio.session import Session, Shown
-from mame.web.studio.words import plain_error, whole_number
+from mame.web.studio.words import for_programs, in_words, whole_number
 
 MOST = 2000
 CHOSEN = ["png", "dicom", "coco", "yolo"]
@@ -44,12 +44,13 @@ def cohort_tab(shown: Shown, session: gr.State) -> None:
                 show = gr.Button(texts.SHOW_PLAN, elem_id="show-plan")
                 start = gr.Button(texts.START_COHORT, variant="primary", elem_id="start-cohort")
                 stop = gr.Button(texts.STOP, variant="stop")
-            status = gr.Markdown("", elem_id="cohort-status", buttons=[])
+            status = gr.Markdown("", elem_id="cohort-status", elem_classes="mame-status", buttons=[])
             table = gr.Code("", label=texts.FORECAST, language=None, interactive=False, elem_id="forecast")
-            done = gr.File(label=texts.DOWNLOAD_COHORT, interactive=False, elem_id="cohort-zip")
+            done = gr.File(label=texts.DOWNLOAD_COHORT, interactive=False, elem_id="cohort-zip", height=130)
     sliders: list[Any] = [count, siemens, oblique, dense, lesions, least, most, outputs, seed]
     for one in sliders:
-        one.change(plain_error(_plan), sliders, plan, queue=False, show_progress="hidden", api_visibility="private")
+        one.change(in_words(lambda *said: [_plan(*said), ""], status), sliders, [plan, status], queue=False,
+                   show_progress="hidden", api_visibility="private")  # fmt: skip
 
     def foreseen(text: str) -> str:
         from mame.synthesis.cohort.run import foresee
@@ -78,9 +79,10 @@ def cohort_tab(shown: Shown, session: gr.State) -> None:
         packed = shutil.make_archive(str(folder), "zip", folder)
         yield [texts.COHORT_DONE.format(count=read_cohort(folder)["made"]), packed]
 
-    show.click(plain_error(foreseen), plan, table, concurrency_id="model", concurrency_limit=1, api_name="foresee")
-    work = start.click(plain_error(made), [session, plan], [status, done], concurrency_id="model", concurrency_limit=1,
-                       api_visibility="private")  # fmt: skip
+    show.click(in_words(lambda text: [foreseen(text), ""], status), plan, [table, status], api_visibility="private")
+    gr.Button(visible=False).click(for_programs(foreseen), plan, table, api_name="foresee")
+    work = start.click(in_words(made, status), [session, plan], [status, done], concurrency_id="cohort",
+                       concurrency_limit=1, api_visibility="private")  # fmt: skip
     stop.click(lambda: texts.STOPPED_SHORT, None, status, cancels=[work], queue=False, api_visibility="private")
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from queue import Queue
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+
+_stops: set[threading.Event] = set()
+NAME = "studio work"
+PATIENCE_S = 20.0
 
 
 class StopError(Exception):
@@ -21,6 +27,7 @@ def told_by(work: Callable[[Callable[[T], None]], None]) -> Iterator[T]:
     """
     told: Queue[_Said[T]] = Queue()
     stop = threading.Event()
+    _stops.add(stop)
 
     def tell(value: T) -> None:
         if stop.is_set():
@@ -36,7 +43,7 @@ def told_by(work: Callable[[Callable[[T], None]], None]) -> Iterator[T]:
         except BaseException as error:  # told where it was asked
             told.put(_Said(over=True, error=error))
 
-    thread = threading.Thread(target=run, daemon=True)
+    thread = threading.Thread(target=run, name=NAME, daemon=True)
     thread.start()
     try:
         while True:
@@ -49,6 +56,16 @@ def told_by(work: Callable[[Callable[[T], None]], None]) -> Iterator[T]:
     finally:
         stop.set()
         thread.join()
+        _stops.discard(stop)
+
+
+def stop_all() -> None:
+    """Ends all work that runs at its next step, and waits for that: threads must not outlive the interpreter."""
+    for stop in list(_stops):
+        stop.set()
+    until = time.monotonic() + PATIENCE_S
+    for thread in [one for one in threading.enumerate() if one.name == NAME]:
+        thread.join(max(until - time.monotonic(), 0))
 
 
 class _Said(Generic[T]):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mame.mammogram import Box, Mammogram
 from mame.web.studio.engine import Row
+from mame.web.studio.recipes import Origin, Stroke
 from mame.web.viewer.pyramid import Pyramid
 
 
@@ -23,6 +24,7 @@ class Made:
     row: Row
     index: int
     model: str
+    device: str | None = None
 
 
 class Session:
@@ -36,10 +38,10 @@ class Session:
         self.made: list[Made] = []
         self.chosen = 0
         self.layers: list[Mammogram] = []
-        self.strokes: list[str] = []
-        self.origin = "FILE.dcm"
+        self.strokes: list[Stroke] = []
+        self.origin = Origin()
         self.region: Box | list[tuple[float, float]] | None = None
-        self.variants: list[Mammogram] = []
+        self.variants: list[tuple[Mammogram, Stroke]] = []
         self.token = ""
         self.folder: Path | None = None
 

@@ -19,6 +19,7 @@
   }, true);
 
   function name() {
+    document.querySelectorAll(".mame-status:not([role])").forEach((one) => one.setAttribute("role", "status"));
     document.querySelectorAll("div.empty[aria-label]:not([role])").forEach((one) => one.setAttribute("role", "img"));
     document.querySelectorAll(".cm-scroller").forEach((one) => { one.tabIndex = 0; });
     document.querySelectorAll("button[aria-label]").forEach((one) => {

@@ -1,6 +1,8 @@
 // The viewer inside Gradio's page: shows what the server says, and tells it what was drawn.
 "use strict";
 (() => {
+  const STEP = 0.02, MOVE = 0.1; // of all greys, of what is seen; as in the reading room
+
   function ready() {
     return new Promise((done) => {
       const look = () => (window.MameViewer && window.Bokeh ? done() : setTimeout(look, 40));
@@ -38,22 +40,26 @@
     };
     watch("value", update);
     await update();
+    const tools = element.querySelectorAll("button[data-tool]");
+    const use = (tool) => {
+      viewer.use(tool);
+      tools.forEach((one) => one.setAttribute("aria-pressed", one.dataset.tool === tool));
+    };
     const keys = {
       "+": () => viewer.zoom(1.3), "=": () => viewer.zoom(1.3), "-": () => viewer.zoom(1 / 1.3), "0": () => viewer.fit(),
       i: () => viewer.invert(), w: () => viewer.setWindow(shown.low ?? 0, shown.high ?? 65535),
-      m: () => viewer.use("pan"), b: () => viewer.use("box"), f: () => viewer.use("lasso"),
+      m: () => use("pan"), b: () => use("box"), f: () => use("lasso"),
+      "[": () => viewer.changeWindow(-STEP, 0), "]": () => viewer.changeWindow(STEP, 0),
+      "{": () => viewer.changeWindow(0, -2 * STEP), "}": () => viewer.changeWindow(0, 2 * STEP),
+      arrowleft: () => viewer.pan(-MOVE, 0), arrowright: () => viewer.pan(MOVE, 0),
+      arrowup: () => viewer.pan(0, -MOVE), arrowdown: () => viewer.pan(0, MOVE),
     };
     holder.addEventListener("keydown", (event) => {
       const key = keys[event.key.toLowerCase()];
       if (key && !event.ctrlKey && !event.metaKey) { key(); event.preventDefault(); }
     });
     holder.addEventListener("pointerdown", () => holder.focus({ preventScroll: true }));
-    element.querySelectorAll("button[data-tool]").forEach((button) => {
-      button.addEventListener("click", () => {
-        viewer.use(button.dataset.tool);
-        element.querySelectorAll("button[data-tool]").forEach((one) => one.setAttribute("aria-pressed", one === button));
-      });
-    });
+    tools.forEach((button) => button.addEventListener("click", () => use(button.dataset.tool)));
     element.querySelectorAll("button[data-do]").forEach((button) =>
       button.addEventListener("click", () => keys[button.dataset.do]()));
     holder.dataset.ready = "yes";
