@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import struct
+import tracemalloc
 import warnings
 from pathlib import Path
 from typing import Any
@@ -30,10 +32,10 @@ from pydicom.uid import (
 )
 
 from mame.errors import MameError
-from mame.formats.dicom import read_dicom, read_header
+from mame.formats.dicom import read_dicom, read_header, write_dicom
 from mame.imaging.breast import find_breast
 from mame.imaging.intensity import clear_air
-from mame.mammogram import Laterality, SpacingOrigin, View
+from mame.mammogram import Description, Laterality, Mammogram, SpacingOrigin, View
 
 from .conftest import MakeDicom, make_breast, mg_dataset, stored_12_bits
 
@@ -235,6 +237,26 @@ def test_side_of_the_picture_where_the_tags_are_silent(make_dicom: MakeDicom, br
     assert found.laterality is Laterality.R
     assert found.stored is not None
     np.testing.assert_array_equal(found.stored.values, mirrored)  # not turned round
+
+
+def test_a_picture_that_was_read_leaves_nothing_for_the_garbage_collector(
+    tmp_path: Path, breast: NDArray[np.float32]
+) -> None:
+    # in a file of this project there is a private block, and pydicom's private blocks refer to their data set
+    path = tmp_path / "own.dcm"
+    write_dicom(Mammogram(breast, 0.1, Laterality.L, Description(view=View.CC)), path)
+    read_dicom(path)  # what is made once and kept
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            read_dicom(path)
+        left_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert left_bytes < breast.size * 2  # the stored values of one picture have two bytes a pixel
 
 
 def test_contradictions_are_noted(make_dicom: MakeDicom, breast: NDArray[np.float32]) -> None:

@@ -18,7 +18,7 @@ from scipy.ndimage import distance_transform_edt
 
 from mame.errors import MameError
 from mame.imaging.breast import Breast
-from mame.imaging.resampling import covered, cut, reach, resized, support
+from mame.imaging.resampling import covered, cut_resized, reach, resized, support
 from mame.mammogram import Box, Laterality, closed
 
 MAX_ANISOTROPY = 0.005
@@ -183,8 +183,8 @@ class Frame:
         x0, y0, x1, y1 = self.window
         top, bottom = reach(y0, y1, pixels.shape[0], support(y_scale))
         left, right = reach(x0, x1, pixels.shape[1], support(x_scale))
-        patch = cut(mirrored, top, bottom, left, right)
-        return resized(patch, self.shape, (x0 - left, y0 - top, x1 - left, y1 - top), kernel)
+        box = (x0 - left, y0 - top, x1 - left, y1 - top)
+        return cut_resized(mirrored, (top, bottom, left, right), self.shape, box, kernel)
 
     def _restore(self, model: NDArray[np.float32], kernel: Image.Resampling) -> NDArray[np.float32]:
         if model.shape != self.shape:

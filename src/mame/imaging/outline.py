@@ -20,6 +20,7 @@ from scipy.ndimage import (
 )
 
 from mame.errors import MameError
+from mame.imaging.resampling import strips
 from mame.mammogram import Laterality
 
 WORKING_SIDE = 512
@@ -39,9 +40,13 @@ MIN_COHERENCE = 0.25  # standard deviation of the blurred picture over that of t
 def reduced(pixels: NDArray[np.float32] | NDArray[np.bool_]) -> tuple[NDArray[np.float32], int]:
     """(picture or mask H×W averaged over factor × factor pixels, factor): about WORKING_SIDE on the longest side."""
     factor = max(1, round(max(pixels.shape) / WORKING_SIDE))
-    image = Image.fromarray(np.ascontiguousarray(pixels, dtype=np.float32))
-    small = np.array(image.reduce(factor) if factor > 1 else image, dtype=np.float32)
-    return np.nan_to_num(small), factor
+    if factor == 1:
+        return np.nan_to_num(pixels.astype(np.float32)), factor
+    parts = []
+    for rows in strips(*pixels.shape, step=factor):
+        image = Image.fromarray(np.ascontiguousarray(pixels[rows], dtype=np.float32))
+        parts.append(np.asarray(image.reduce(factor)))
+    return np.nan_to_num(np.concatenate(parts)), factor
 
 
 def enlarged(mask: NDArray[np.bool_], factor: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
