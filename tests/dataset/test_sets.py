@@ -19,6 +19,7 @@ from mame.dataset.fuse import fuse
 from mame.dataset.layout import METADATA, Split
 from mame.dataset.plan import Item, Only, Options
 from mame.dataset.prepare import prepare_items
+from mame.dataset.pseudonyms import Pseudonyms
 from mame.dataset.read import open_set
 from mame.dataset.regions import Regions
 from mame.dataset.splits import PatientFacts, Shares, assign, parse_shares
@@ -139,6 +140,16 @@ def test_two_selections_of_a_source_are_joined(items: list[Item], prepared: Path
             row.source_id: row.sha256 for row in whole.rows(split)
         }
     assert len(mine.windows) == len(whole.windows)
+
+
+def test_sets_of_one_source_under_two_keys_are_refused(items: list[Item], prepared: Path, tmp_path: Path) -> None:
+    other = prepare_items(items[:4], replace(SMALL, size=128, windows=0), tmp_path / "other", Pseudonyms(bytes(32)))
+    with pytest.raises(MameError, match="name the patients of test with different keys"):
+        fuse([prepared, other], tmp_path / "both")
+    apart = prepare_items(items[:4], replace(SMALL, source="another", windows=0), tmp_path / "apart", KEY)
+    both = fuse([prepared, apart], tmp_path / "joined")
+    with pytest.raises(MameError, match="different keys"):
+        fuse([both, other], tmp_path / "three")
 
 
 def test_ids_are_made_unique_and_vendors_told_apart(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +49,8 @@ def fuse(
     Every image keeps its side. A patient or a picture that is on two sides (sets made from one source) stays on the one
     that must stay clean; what is left out on the other is noted with its reason. words: what captions say, as
     `--caption`; by default what each set's own say, and the vendor, so that the sets can be told apart by their words.
-    Raises MameError for fewer than two sets, sets of different sizes, and a folder that can't be written to.
+    Raises MameError for fewer than two sets, sets of different sizes, sets of one source whose pseudonyms are under
+    different keys (nobody could tell that a patient is in both), and a folder that can't be written to.
     """
     if len(datasets) < 2:
         raise MameError("fuse joins two or more prepared sets")
@@ -58,6 +59,7 @@ def fuse(
     if len(sizes) > 1:
         said = ", ".join(f"{found.folder} {found.about['order'].get('size')}" for found in sets)
         raise MameError(f"sets of different sizes can't be joined: {said}")
+    _check_keys(sets)
     caption_words = None if words is None else parse_caption(words)
     folder = Path(out)
     _open(folder, sets, force)
@@ -69,6 +71,26 @@ def fuse(
             joined.add(found, number, keep)
     joined.close(sets)
     return folder
+
+
+def _check_keys(sets: Sequence[PreparedSet]) -> None:
+    known: dict[str, tuple[str, Path]] = {}
+    for found in sets:
+        for source, key in _keys(found.about["order"]):
+            other, where = known.setdefault(source, (key, found.folder))
+            if other != key:
+                raise MameError(
+                    f"{where} and {found.folder} name the patients of {source} with different keys, so that one who is "
+                    "in both can't be known; prepare one of them anew with the other's --key"
+                )
+
+
+def _keys(order: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(source, fingerprint of its key) of every set that was joined in an order."""
+    if "key" in order:
+        yield str(order.get("source")), str(order["key"])
+    for joined in order.get("fused", []):
+        yield from _keys(joined)
 
 
 def _open(folder: Path, sets: Sequence[PreparedSet], force: bool) -> None:
