@@ -166,9 +166,12 @@ def _show(folder: Path, as_json: bool) -> None:
         return
     counts = about["counts"]
     left_out = counts["images_failed"] + counts["images_duplicate"]
+    told = ", ".join(f"{count} {what}" for what, count in about.get("left_out_by_the_source", {}).items())
     print(
         f"{counts['images']} images, {counts['lesions']} lesions; left out: {left_out} images, "
-        f"{counts['lesions_dropped']} lesions (failures.csv)",
+        f"{counts['lesions_dropped']} lesions{told and f'; wrong in the source: {told}'} (failures.csv)",
         file=sys.stderr,
     )
+    if counts["images_with_conflicts"]:
+        print(f"{counts['images_with_conflicts']} images contradict themselves (`conflicts`)", file=sys.stderr)
     print(folder)

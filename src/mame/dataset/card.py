@@ -26,7 +26,7 @@ COUNTED = 200  # pictures of the histogram
 BINS = 64
 THUMB = 160
 LEFT_OUT = 200  # lines of what was left out
-FACTS = ("split", "vendor", "view", "laterality", "density", "density_measured", "area", "lesion", "finding")
+FACTS = ("split", "vendor", "view", "laterality", "density", "density_measured", "area", "healthy", "lesion", "finding")
 LESION_COLOUR = (255, 196, 0)
 
 
@@ -72,7 +72,7 @@ def _rows(found: PreparedSet) -> Iterator[tuple[Split, Row]]:
 
 def _count(counts: dict[str, Counter[str]], split: Split, row: Row) -> None:
     counts["split"][split] += 1
-    for name in ("vendor", "view", "laterality", "density", "density_measured", "area"):
+    for name in ("vendor", "view", "laterality", "density", "density_measured", "area", "healthy"):
         counts[name][getattr(row, name) or "unknown"] += 1
     counts["lesion"].update([str(lesion.kind) for lesion in row.lesions] or ["none"])
     counts["finding"].update(lesion.finding for lesion in row.lesions if lesion.finding)
