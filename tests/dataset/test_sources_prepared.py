@@ -13,6 +13,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mame.cli import app
+from mame.dataset.examples import open_examples
+from mame.dataset.pseudonyms import open_key
 from mame.dataset.read import open_set
 from mame.dataset.verify import verify
 from mame.formats.dicom import write_dicom
@@ -108,12 +110,41 @@ def test_a_folder_with_a_table(tmp_path: Path) -> None:
     assert found.about["counts"]["images"] == 3
     assert found.about["unknown"]["density"] == 1
     with open(tmp_path / "set" / "failures.csv", newline="") as file:
-        told = {(line["what"], line["reason"].split(":")[0]) for line in csv.DictReader(file)}
-    assert {what for what, _ in told} == {"image", "box", "row"}
+        told = list(csv.DictReader(file))
+    assert sorted(line["what"] for line in told) == ["box", "density", "image", "label", "row"]
+    key = open_key(tmp_path / "key")
+    unreadable = next(line for line in told if line["what"] == "image")
+    assert unreadable["subject"] == key.name("picture", "dicom", "broken.dcm")
     for path in (tmp_path / "set").rglob("*"):
         assert "DOE" not in path.name
         # letters as few as three turn up by chance in compressed pixels
         assert path.suffix == ".png" or path.is_dir() or b"DOE" not in path.read_bytes()
+
+
+def test_only_a_row_that_says_so_makes_an_image_healthy(tmp_path: Path) -> None:
+    root = tmp_path / "folder"
+    root.mkdir()
+    for number in range(6):
+        write_item(root, number)
+    (root / "labels.csv").write_text(
+        "file,finding,birads,x0,y0,x1,y1\n"
+        "image-0.dcm,Mass,,,,,\n"  # without a place
+        "image-1.dcm,Mass,,140,300,100,350\n"  # reversed
+        "image-2.dcm,No Finding,1,,,,\n"
+        "image-3.dcm,,4,,,,\n"
+        "image-4.dcm,Mass,,100,300,140,350\n"
+    )
+    prepare("dicom", root, tmp_path / "set", "--size", 64, "--split", "100,0,0")
+    name = open_key(tmp_path / "key").name
+    healthy = {row.source_id: row.healthy for row in open_set(tmp_path / "set").rows("train")}
+    said = dict(zip(range(6), ("no", "no", "yes", "no", "no", ""), strict=True))
+    assert healthy == {name("picture", "dicom", f"image-{n}.dcm"): word for n, word in said.items()}
+    learned = open_examples(str(tmp_path / "set"), "views", 64)
+    assert {learned[n].id for n in range(len(learned))} == {name("picture", "dicom", f"image-{n}.dcm") for n in (2, 5)}
+    prepare("dicom", root, tmp_path / "healthy", "--size", 64, "--only", "healthy")
+    assert open_set(tmp_path / "healthy").about["counts"]["images"] == 1
+    (root / "labels.csv").write_text("file,density\nimage-0.dcm,C\n")  # says nothing of lesions
+    assert "only healthy: 0" in prepare("dicom", root, tmp_path / "none", "--only", "healthy", code=2)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +182,16 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     write_item(tmp_path, 0)
     (tmp_path / "labels.csv").write_text("name\nx\n")
     assert "labels.csv: the column 'file' is missing" in prepare("dicom", tmp_path, tmp_path / "o", code=2)
+    (tmp_path / "labels.csv").write_text("file,colour\nx,y\n")
+    assert "labels.csv: the column 'colour' is none of" in prepare("dicom", tmp_path, tmp_path / "o", code=2)
+    (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\0\1")
+    assert "labels.csv: is no text file" in prepare("dicom", tmp_path, tmp_path / "o", code=2)
+
+
+def test_a_set_without_its_images_says_so(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("site_id,patient_id,image_id,laterality,view,age,cancer\n1,2,3,L,CC,50,0\n")
+    told = prepare("rsna", tmp_path, tmp_path / "o", code=2)
+    assert "no image is left (in the source: 0; left out: 1, the first: 3: its image isn't there" in told
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real images (shared/data/cdd-cesm) are absent")

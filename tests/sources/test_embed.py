@@ -92,6 +92,7 @@ def test_men_spots_and_regions_that_can_t_be(tmp_path: Path) -> None:
     assert set(rows) == {"s1", "s3"}
     assert rows["s3"].density == ""
     assert rows["s1"].lesions == ()
+    assert rows["s1"].healthy == "no"  # of interest to somebody, wherever it is
     told = [what for what, _ in failures(found)]
     assert told.count("box") == 2
     assert told.count("density") == 1

@@ -105,12 +105,13 @@ def test_points_clusters_and_damage(tmp_path: Path) -> None:
         plistlib.dump({"Images": [{"ROIs": made}]}, file)
     (place / "AllXML" / "20586908.xml").write_bytes(b"<plist><dict>")
     (place / "AllXML" / "1.xml").write_bytes(b"")
-    rows[1]["View"], rows[2]["ACR"] = "LAT", "7"
+    rows[1]["View"], rows[2]["ACR"], rows[0]["Bi-Rads"] = "LAT", "7", "2"
     table(place / "INbreast.csv", COLUMNS, [*rows, {**rows[0], "File Name": "99"}, {}], delimiter=";")
     found = prepare("inbreast", root, tmp_path / "out")
     got = rows_by_id(found)
     assert [lesion.kind for lesion in got["20587054"].lesions] == ["calcifications", "calcifications"]
     assert got["20586908"].lesions == ()
+    assert (got["20586908"].healthy, got["20586934"].healthy) == ("no", "yes")
     assert sorted(what for what, _ in failures(found)) == ["density", "outline", "outline", "outline", "row", "view"]
 
 

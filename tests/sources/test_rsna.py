@@ -54,6 +54,7 @@ def test_labels_come_along_and_no_lesion_is_invented(tmp_path: Path) -> None:
     rows = check(prepare("rsna", tmp_path / "set", tmp_path / "out"), TRUTHS, located=False)
     assert {name: row.density for name, row in rows.items()} == {"10-1": "B", "10-2": "B", "11-3": "D"}
     assert rows["10-2"].pathology == "invasive cancer"
+    assert {name: row.healthy for name, row in rows.items()} == {"10-1": "yes", "10-2": "no", "11-3": "yes"}
     assert (rows["10-2"].birads, rows["10-1"].birads) == ("0", "1")
     assert rows["10-1"].age == "61"
     assert rows["10-1"].model == "machine 49"

@@ -44,7 +44,16 @@ class Counts:
         self.lesions_dropped += len(row["dropped"].split("; ")) if row["dropped"] else 0
         self.conflicts += bool(row["conflicts"])
         self.patients.setdefault(split, set()).add(row["patient"])
-        for word in ("vendor", "view", "laterality", "density", "density_measured", "area", "spacing_origin"):
+        for word in (
+            "vendor",
+            "view",
+            "laterality",
+            "density",
+            "density_measured",
+            "area",
+            "healthy",
+            "spacing_origin",
+        ):
             self.words.setdefault(word, Counter())[row[word] or "unknown"] += 1
         for lesion in row["lesions"]:
             self.words.setdefault("lesion", Counter())[lesion["kind"]] += 1

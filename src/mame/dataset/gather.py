@@ -16,7 +16,7 @@ from mame.dataset.counts import Note
 from mame.dataset.picture import Found
 from mame.dataset.plan import Item, Options, with_recipe
 from mame.dataset.prepare import About, prepare_items
-from mame.dataset.pseudonyms import open_key
+from mame.dataset.pseudonyms import PICTURE, open_key
 from mame.dataset.splits import parse_shares
 from mame.errors import MameError
 from mame.formats.dicom import read_mask_dicom
@@ -79,18 +79,21 @@ def prepare(
     )
     options = Options(**({"caption": EVERYTHING} | said))
     notes: list[Note] = []
+    pseudonyms = open_key(key)
     about = About(module.TITLE, module.URL, module.LICENCE, module.CITATION)
+    items = _items(module.read(place), notes, lambda name: pseudonyms.name(PICTURE, source, name))
     return prepare_items(
-        _items(module.read(place), notes), options, out, open_key(key), about=about, notes=notes, workers=workers,
-        ray=ray, force=force, progress=progress,
+        items, options, out, pseudonyms, about=about, notes=notes, workers=workers, ray=ray, force=force,
+        progress=progress,
     )  # fmt: skip
 
 
-def _items(records: Iterator[Record | Problem], notes: list[Note]) -> Iterator[Item]:
+def _items(records: Iterator[Record | Problem], notes: list[Note], pseudonym: Callable[[str], str]) -> Iterator[Item]:
     """The records as items; the problems become notes."""
     for record in records:
         if isinstance(record, Problem):
-            notes.append(Note(record.subject, record.what, record.reason))
+            subject = pseudonym(record.subject) if record.private else record.subject
+            notes.append(Note(subject, record.what, record.reason))
             continue
         yield Item(
             record.path,

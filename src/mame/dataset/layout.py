@@ -95,6 +95,8 @@ class Row:
     source: the set's name; source_id: the image there; patient, study: pseudonyms.
     density: the set's label; density_measured, percent_density: from the picture before it was quantised, as are area
     and area_cm2 (in cm² of the spacing known or assumed) and breast_share (of the image).
+    healthy: whether the set says that nothing suspicious is in the picture, "yes" or "no"; "no" with a lesion, too,
+    also one without a place.
     spacing_mm: of a pixel of the image file; spacing_origin: file, given or assumed.
     frame: from source pixels to the image's. conflicts: where two statements contradict each other.
     sha256, mask_sha256: of the pixels (16 bits, little endian; 8 bits), row by row.
@@ -129,6 +131,7 @@ class Row:
     mask_sha256: str
     frame: Frame
     lesions: tuple[RowLesion, ...] = ()
+    healthy: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """In values JSON can hold, every one of the same type in every row."""
@@ -144,7 +147,8 @@ class Row:
     def from_json(cls, said: dict[str, Any]) -> Self:
         """The inverse of :meth:`to_json`. Raises MameError where a field is missing or makes no sense."""
         try:
-            values = {entry.name: said[entry.name] for entry in fields(cls)}
+            known = {"healthy": ""} | said  # sets of before there was such a field have none
+            values = {entry.name: known[entry.name] for entry in fields(cls)}
             values["frame"] = frame_from_json(said["frame"])
             values["lesions"] = tuple(RowLesion.from_json(lesion) for lesion in said["lesions"])
             return cls(**values)

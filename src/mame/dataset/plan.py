@@ -6,16 +6,17 @@ import hashlib
 import pickle
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from mame.dataset.captions import EVERYTHING, LESION_ONLY, Said
+from mame.dataset.counts import Note
 from mame.dataset.layout import Split
 from mame.dataset.picture import Found, Framing
-from mame.dataset.pseudonyms import Pseudonyms
+from mame.dataset.pseudonyms import PICTURE, Pseudonyms
 from mame.dataset.splits import PatientFacts, Shares, assign, own_split
 from mame.errors import MameError
 from mame.formats.record import MAX_SPACING_MM
@@ -254,8 +255,11 @@ class Plan:
         return Planned(index, item, self.sides[item.patient], name)
 
 
-def make_plan(items: Iterable[Item], options: Options, pseudonyms: Pseudonyms) -> Plan:
-    """The plan for a source's items. Raises MameError where nothing is left of them."""
+def make_plan(items: Iterable[Item], options: Options, pseudonyms: Pseudonyms, notes: Sequence[Note] = ()) -> Plan:
+    """The plan for a source's items. Raises MameError where nothing is left of them.
+
+    notes: what the source had to say, once all items were taken: it may be why there are none.
+    """
     plan, chosen = Plan(), filters(options)
     left = [0] * (len(chosen) + 1)
     patients: dict[str, PatientFacts] = {}
@@ -277,6 +281,8 @@ def make_plan(items: Iterable[Item], options: Options, pseudonyms: Pseudonyms) -
     plan.steps = [("in the source", left[0]), *((name, n) for (name, _), n in zip(chosen, left[1:], strict=True))]
     if not plan.items:
         said = "; ".join(f"{name}: {count}" for name, count in plan.steps)
+        if notes and not left[0]:
+            said += f"; left out: {len(notes)}, the first: {notes[0].subject}: {notes[0].reason}"
         raise MameError(f"{options.source}: no image is left ({said})")
     plan.moved = sum(len(facts.own) > 1 for facts in patients.values())
     plan.sides = assign(patients, options.shares, options.seed)
@@ -302,7 +308,7 @@ def _facts(item: Item, name: str) -> bytes:
 def _name(item: Item, source: str, pseudonyms: Pseudonyms, taken: set[str]) -> str:
     """A file name of an item: its id in the set, or a pseudonym where that may tell who it is; never one twice."""
     if item.private:
-        name = pseudonyms.name("picture", source, item.source_id)
+        name = pseudonyms.name(PICTURE, source, item.source_id)
     else:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", item.source_id).strip(".-")[:120]
         if not name or _SIDE_WORD.search(name):

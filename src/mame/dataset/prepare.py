@@ -62,7 +62,7 @@ def prepare_items(
     """
     folder = Path(out)
     check_folder(folder, force=True)
-    plan = make_plan(items, options, pseudonyms)
+    plan = make_plan(items, options, pseudonyms, notes)
     order = _order(options, plan, pseudonyms)
     if _is_done(folder, order, force):
         return folder

@@ -137,12 +137,15 @@ def _open(folder: str, kind: str, size: int, regions: Regions, split: Split) -> 
 
 
 def open_views(folder: str, size: int, split: Split = Split.TRAIN, *, healthy: bool) -> PreparedViews:
-    """The pictures of one side of a prepared folder. healthy: only those without a lesion, marked or dropped.
+    """The pictures of one side of a prepared folder.
 
+    healthy: only those without a lesion, be it marked, dropped, or known of without a place.
     Raises MameError as `open_prepared` does.
     """
     found = _checked(folder, size)
-    rows = [row for row in found.iterate(split) if not (healthy and (row.lesions or row.dropped))]
+    rows = [
+        row for row in found.iterate(split) if not (healthy and (row.lesions or row.dropped or row.healthy == "no"))
+    ]
     if not rows:
         raise MameError(f"{folder}: has no {'healthy ' if healthy else ''}picture on its {split} side")
     rows.sort(key=lambda row: (row.patient, row.file_name))

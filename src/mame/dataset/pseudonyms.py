@@ -21,6 +21,7 @@ KEY_BYTES = 32
 DIGITS = 16  # 64 bits: two of a million patients share a name with a chance of 3 in 100 million
 CARD_DIGITS = 12
 KEY_VARIABLE = "MAM_E_KEY"
+PICTURE = "picture"  # the kind of identity that an image's name is
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,6 +210,7 @@ class Work:
             "mask_sha256": array_hash(together.astype(np.uint8) * 255),
             "frame": frame,
             "lesions": tuple(rows),
+            "healthy": _healthy(item),
         }
 
     def _words(self, known: _Known, kinds: Sequence[LesionKind], lesion_words: bool = False) -> Description:
@@ -372,6 +373,12 @@ def array_hash(values: NDArray[Any]) -> str:
 def _seed(name: str) -> tuple[int, int]:
     digest = hashlib.sha256(name.encode()).digest()
     return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:8], "big")
+
+
+def _healthy(item: Item) -> str:
+    if item.lesions or item.healthy is False:
+        return "no"
+    return "yes" if item.healthy else ""
 
 
 def _age(text: str) -> str:

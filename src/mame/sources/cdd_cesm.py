@@ -16,7 +16,7 @@ from typing import Any
 from mame.errors import MameError
 from mame.mammogram import Laterality, View
 from mame.sources.record import Finding, Point, Problem, Record
-from mame.sources.tables import Row, density_of, lesion_kind, one_of, read_rows
+from mame.sources.tables import Row, density_of, known, lesion_kind, read_rows
 
 TITLE = "CDD-CESM: low-energy images"
 URL = "https://doi.org/10.7937/29kw-ae92"
@@ -107,20 +107,22 @@ def _record(
     if mask is not None and not findings:
         findings.append(_finding(words, pathology, row, mask=mask))
     density, told = density_of(row["density"], name)
-    yield from told
+    side, side_told = known(Laterality, row["laterality"][:1], "laterality", name)
+    view, view_told = known(View, row["view"], "view", name)
+    yield from (*told, *side_told, *view_told)
     yield Record(
         path,
         name,
         patient,
-        laterality=one_of(Laterality, row["laterality"][:1]),
-        view=one_of(View, row["view"]),
+        laterality=side,
+        view=view,
         vendor=MACHINES.get(row["machine"]),
         density=density,
         birads=row["birads"],
         pathology=pathology,
         age=row["age"],
         split=split,
-        healthy=pathology.lower() == "normal" and not findings,
+        healthy=False if shapes or findings else pathology.lower() == "normal" if pathology else None,
         findings=tuple(findings),
     )
 

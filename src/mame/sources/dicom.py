@@ -2,12 +2,12 @@
 
 The headers say patient, study, side, view, machine, spacing and age. The table's columns, all but the first optional:
 file (path below the folder), patient, split, laterality, view, vendor, density (A-D), birads, pathology, finding, and
-x0, y0, x1, y1 (half-open, pixels); one row a lesion.
+x0, y0, x1, y1 (half-open, pixels); one row a lesion. Names of files and what a row says may tell who a patient is, so
+problems are private ones.
 """
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +15,9 @@ from pathlib import Path
 from mame.errors import MameError
 from mame.formats.dicom import read_header
 from mame.formats.dicom.header import interpret, is_magnified, text
-from mame.mammogram import Box, Density, Laterality, View
+from mame.mammogram import Box, Laterality, View
 from mame.sources.record import Finding, Problem, Record
-from mame.sources.tables import lesion_kind, one_of
+from mame.sources.tables import Row, column_names, density_of, known, lesion_kind, read_rows
 
 TITLE = "A folder of mammograms"
 URL = ""
@@ -28,10 +28,11 @@ COLUMNS = (
     "file", "patient", "split", "laterality", "view", "vendor", "density", "birads", "pathology", "finding",
     "x0", "y0", "x1", "y1",
 )  # fmt: skip
+CORNERS = COLUMNS[-4:]
 SUFFIXES = ("", ".dcm", ".dicom")
 NOTHING = ("", "normal", "no finding", "none")
-
-Table = dict[str, list[dict[str, str]]]
+CLEAR_BIRADS = ("", "1", "2")
+JUDGEMENTS = ("birads", "pathology", "finding", *CORNERS)  # columns of which one must be there to call an image healthy
 
 
 def read(root: Path) -> Iterator[Record | Problem]:
@@ -41,80 +42,92 @@ def read(root: Path) -> Iterator[Record | Problem]:
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:
         raise MameError(f"{root}: no DICOM file here (looked for *.dcm, *.dicom and files without a suffix)")
-    table = _table(root / LABELS)
+    labels, judged = _labels(root / LABELS)
+    labelled = bool(labels)
     for path in files:
         name = path.relative_to(root).as_posix()
-        yield from _records(path, name, table.pop(name, None))
-    for number, _ in enumerate(table, start=1):  # the name may say who the patient is
-        yield Problem(f"{number} of the rows without a file", "row", f"{LABELS} names a file that isn't there")
+        rows = labels.pop(name, [])
+        if labelled and not rows:
+            yield Problem(name, "label", f"has no row in {LABELS}; only its header is known", private=True)
+        yield from _records(path, name, rows, judged)
+    for name in labels:
+        yield Problem(name, "row", f"{LABELS} names a file that isn't there", private=True)
 
 
-def _table(path: Path) -> Table:
-    table: Table = defaultdict(list)
+def _labels(path: Path) -> tuple[dict[str, list[Row]], bool]:
+    """(the rows of every file, whether they say of an image that nothing is in it)."""
     if not path.is_file():
-        return table
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        unknown = [column for column in columns if column not in COLUMNS]
-        if "file" not in columns:
-            raise MameError(f"{path}: the column 'file' is missing")
-        if unknown:
-            raise MameError(f"{path}: the column {unknown[0]!r} is none of {', '.join(COLUMNS)}")
-        for row in reader:
-            table[row["file"].strip()].append({key: (value or "").strip() for key, value in row.items() if key})
-    return dict(table)
+        return {}, False
+    columns = column_names(path)
+    unknown = [column for column in columns if column not in COLUMNS]
+    if "file" in columns and unknown:
+        raise MameError(f"{path}: the column {unknown[0]!r} is none of {', '.join(COLUMNS)}")
+    labels: dict[str, list[Row]] = defaultdict(list)
+    for row in read_rows(path, COLUMNS[:1], COLUMNS[1:]):
+        labels[row["file"]].append(row)
+    return dict(labels), not set(JUDGEMENTS).isdisjoint(columns)
 
 
-def _records(path: Path, name: str, rows: list[dict[str, str]] | None) -> Iterator[Record | Problem]:
+def _records(path: Path, name: str, rows: list[Row], judged: bool) -> Iterator[Record | Problem]:
     try:
         dataset = read_header(path)
         header = interpret(dataset)
     except MameError as error:
-        yield Problem("", "image", str(error).replace(f"{path}: ", ""))
+        yield Problem(name, "image", str(error).replace(f"{path}: ", ""), private=True)
         return
     if text(dataset, "Modality") not in ("MG", "OT", ""):
-        yield Problem("", "image", f"is of modality {text(dataset, 'Modality')}, not MG")
+        yield Problem(name, "image", f"is of modality {text(dataset, 'Modality')}, not MG", private=True)
         return
-    first = rows[0] if rows else {}
-    problems: list[Problem] = []
-    findings = tuple(
-        finding for number, row in enumerate(rows or (), 1) if (finding := _finding(row, number, problems)) is not None
-    )
-    yield from problems
-    patient = first.get("patient") or header.patient or text(dataset, "StudyInstanceUID") or name
+    first = rows[0] if rows else defaultdict[str, str](str)
+    findings: list[Finding] = []
+    for row in rows:
+        try:
+            findings += _finding(row)
+        except (ValueError, MameError) as error:
+            yield Problem(name, "box", f"the box of {row['finding'] or 'a lesion'} can't be: {error}", private=True)
+    density, density_told = density_of(first["density"], name)
+    side, side_told = known(Laterality, first["laterality"], "laterality", name)
+    view, view_told = known(View, first["view"], "view", name)
+    for told in (*density_told, *side_told, *view_told):
+        yield Problem(told.subject, told.what, told.reason, private=True)
+    patient = first["patient"] or header.patient or text(dataset, "StudyInstanceUID") or name
     yield Record(
         path,
         name,
         patient,
         text(dataset, "StudyInstanceUID"),
         private=True,
-        laterality=one_of(Laterality, first.get("laterality")) or header.laterality,
-        view=one_of(View, first.get("view")) or header.view,
-        vendor=(first.get("vendor") or "").lower() or header.vendor,
+        laterality=side or header.laterality,
+        view=view or header.view,
+        vendor=first["vendor"].lower() or header.vendor,
         model=text(dataset, "ManufacturerModelName"),
         spacing_mm=header.spacing_mm,
-        density=one_of(Density, first.get("density")),
-        birads=first.get("birads", ""),
-        pathology=first.get("pathology", ""),
+        density=density,
+        birads=first["birads"],
+        pathology=first["pathology"],
         age=text(dataset, "PatientAge"),
-        split=first.get("split") or None,
-        healthy=None if rows is None else not findings and first.get("pathology", "").lower() in NOTHING,
-        findings=findings,
+        split=first["split"] or None,
+        healthy=all(map(_is_clear, rows)) if rows and judged else None,
+        findings=tuple(findings),
         implants=text(dataset, "BreastImplantPresent") == "YES",
         magnification=is_magnified(dataset),
         rows=int(dataset.get("Rows") or 0) or None,
     )
 
 
-def _finding(row: dict[str, str], number: int, problems: list[Problem]) -> Finding | None:
-    corners = [row.get(name, "") for name in ("x0", "y0", "x1", "y1")]
-    words = row.get("finding", "")
-    if not any(corners):
-        return None
-    try:
-        box = Box(*(float(value) for value in corners))
-    except (ValueError, MameError) as error:
-        problems.append(Problem(f"row {number}", "box", str(error)))
-        return None
-    return Finding(lesion_kind(words), words, box, birads=row.get("birads", ""), pathology=row.get("pathology", ""))
+def _is_clear(row: Row) -> bool:
+    """Whether a row says nothing suspicious: no lesion, with or without a place, no grade and no diagnosis of one."""
+    words = (row["finding"], row["pathology"])
+    placed = any(row[corner] for corner in CORNERS)
+    return not placed and row["birads"] in CLEAR_BIRADS and all(word.lower() in NOTHING for word in words)
+
+
+def _finding(row: Row) -> list[Finding]:
+    """The lesion of a row, if it has one. Raises ValueError or MameError for a box that can't be."""
+    words = row["finding"]
+    if not any(row[corner] for corner in CORNERS):
+        if words.lower() in NOTHING:
+            return []
+        raise MameError("it has none")
+    box = Box(*(float(row[corner]) for corner in CORNERS))
+    return [Finding(lesion_kind(words), words, box, birads=row["birads"], pathology=row["pathology"])]

@@ -80,7 +80,8 @@ def _record(path: Path, name: str, row: Row, exam: Sequence[Row]) -> Iterator[Re
         yield Problem(name, "density", "is a man's breast; density kept as unknown")
     grades = sorted(BIRADS[one["asses"]] for one in own if one["asses"] in BIRADS)
     findings: list[Finding] = []
-    for number, box in enumerate(_boxes(row["ROI_coords"]), start=1):
+    regions = _boxes(row["ROI_coords"])
+    for number, box in enumerate(regions, start=1):
         try:
             findings.append(Finding(LesionKind.LESION, "region of interest", _box(box)))
         except (ValueError, TypeError, MameError) as error:
@@ -97,10 +98,17 @@ def _record(path: Path, name: str, row: Row, exam: Sequence[Row]) -> Iterator[Re
         density=density,
         birads=grades[-1] if grades else "",
         age=next((one["age_at_study"].split(".")[0] for one in exam if one["age_at_study"]), ""),
-        healthy=bool(grades) and grades[-1] in ("1", "2") and "0" not in grades and not findings,
+        healthy=_is_healthy(grades, marked=bool(regions)),
         findings=tuple(findings),
         magnification=row["spot_mag"].removesuffix(".0") == "1",
     )
+
+
+def _is_healthy(grades: Sequence[str], marked: bool) -> bool | None:
+    """marked: a region, even one that can't be understood, was of interest to somebody."""
+    if marked:
+        return False
+    return grades[-1] in ("1", "2") and "0" not in grades if grades else None
 
 
 def _boxes(text: str) -> Sequence[object]:

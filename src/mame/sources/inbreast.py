@@ -70,7 +70,7 @@ def _record(path: Path, name: str, row: Row, outline: Path | None) -> Iterator[R
         density=density,
         birads=row["Bi-Rads"],
         age=row["Patient age"],
-        healthy=not findings and row["Bi-Rads"] in ("1", "2"),
+        healthy=outline is None and row["Bi-Rads"] in ("1", "2"),
         findings=tuple(findings),
     )
 

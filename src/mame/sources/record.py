@@ -65,11 +65,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in the set that is not as it should be. what: row, image, view, density, box, …; subject: which one."""
+    """Something in the set that is not as it should be. what: row, image, view, density, box, …; subject: which one.
+
+    private: whether the subject may say who the patient is, so that a pseudonym stands in.
+    """
 
     subject: str
     what: str
     reason: str
+    private: bool = False
 
 
 class Source(Protocol):

@@ -33,6 +33,21 @@ def read_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = (), 
                 yield {column: (row.get(name) or "").strip() if name else "" for column, name in wanted.items()}
     except UnicodeDecodeError:
         raise MameError(f"{path}: is no text file") from None
+    except csv.Error as error:
+        raise MameError(f"{path}: line {reader.line_num}: is no CSV ({error})") from None
+    except OSError as error:
+        raise MameError(f"{path}: {error.strerror or error}") from None
+
+
+def column_names(path: Path, delimiter: str = ",") -> list[str]:
+    """What the columns of a CSV file are called. Raises MameError as `read_rows` does."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return [name.strip() for name in next(csv.reader(file, delimiter=delimiter), [])]
+    except UnicodeDecodeError:
+        raise MameError(f"{path}: is no text file") from None
+    except csv.Error as error:
+        raise MameError(f"{path}: is no CSV ({error})") from None
     except OSError as error:
         raise MameError(f"{path}: {error.strerror or error}") from None
 

@@ -87,7 +87,7 @@ def open_pool(where: Where, pseudonyms: Pseudonyms | None) -> Pool:
 
 def _add_set(pool: Pool, found: PreparedSet, side: Split) -> None:
     for row in found.iterate(side):
-        reason = _illness(row.birads, row.pathology, bool(row.lesions) or bool(row.dropped))
+        reason = _illness(row.birads, row.pathology, bool(row.lesions or row.dropped), row.healthy == "no")
         if reason:
             pool.left_out[reason] += 1
             continue
@@ -114,7 +114,7 @@ def _add_dicom(pool: Pool, folder: Path, pseudonyms: Pseudonyms, spacing_mm: flo
             if record.what == "image":
                 pool.left_out["can't be read"] += 1
             continue
-        reason = _illness(record.birads, record.pathology, bool(record.findings) or record.healthy is False)
+        reason = _illness(record.birads, record.pathology, bool(record.findings), record.healthy is False)
         if reason:
             pool.left_out[reason] += 1
         else:
@@ -136,7 +136,7 @@ def _of_record(record: Record, pseudonyms: Pseudonyms, spacing_mm: float | None)
     )
 
 
-def _illness(birads: str, pathology: str, lesion: bool) -> str:
+def _illness(birads: str, pathology: str, lesion: bool, suspicious: bool) -> str:
     """Why a picture is not healthy by its label, or ""."""
     if lesion:
         return "with a lesion by their label"
@@ -144,7 +144,7 @@ def _illness(birads: str, pathology: str, lesion: bool) -> str:
         return f"of BI-RADS {birads.strip()} by their label"
     if pathology.strip().lower() not in HEALTHY_WORDS:
         return f"{pathology.strip().lower()} by their label"
-    return ""
+    return "suspicious by their label" if suspicious else ""
 
 
 # -- who gets which ---------------------------------------------------------------------------------------------------
