@@ -14,9 +14,10 @@ def generate(
     model: options.Model = "mini",
     count: Annotated[int, typer.Option(help="How many images.")] = 1,
     seed: options.Seed = 0,
-    steps: options.Steps = 24,
-    guidance: options.Guidance = 4.0,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
     negative: options.Negative = "",
+    fast: options.Fast = False,
     side: Annotated[str, typer.Option(metavar="L|R", help="Which breast.")] = "L",
     out: options.Out = None,
     format: options.Format = "png",
@@ -41,6 +42,7 @@ def generate(
     with output.progress("generating", "steps") as progress:
         folder = orders.generate(
             prompt, out, model=model, count=count, seed=seed, steps=steps, guidance=guidance, negative=negative,
-            side=side, formats=formats, batch=batch, device=device, dtype=dtype, force=force, progress=progress,
+            fast=fast, side=side, formats=formats, batch=batch, device=device, dtype=dtype, force=force,
+            progress=progress,
         )  # fmt: skip
     output.show_images(folder, json)

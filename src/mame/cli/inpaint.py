@@ -34,9 +34,10 @@ def inpaint(
         ),
     ] = None,
     seed: options.Seed = 0,
-    steps: options.Steps = 24,
-    guidance: options.Guidance = 4.0,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
     negative: options.Negative = "",
+    fast: options.Fast = False,
     out: options.Out = None,
     format: options.Format = "png",
     device: options.Device = None,
@@ -57,7 +58,7 @@ def inpaint(
     with output.progress("painting", "steps") as progress:
         folder = orders.inpaint(
             image, region, out, prompt=prompt, model=model, window=window, spacing_mm=spacing, seed=seed, steps=steps,
-            guidance=guidance, negative=negative, formats=formats, device=device, dtype=dtype, force=force,
+            guidance=guidance, negative=negative, fast=fast, formats=formats, device=device, dtype=dtype, force=force,
             progress=progress,
         )  # fmt: skip
     output.show_images(folder, json)

@@ -13,8 +13,18 @@ Out = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace what is in the folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same images.")]
-Steps = Annotated[int, typer.Option(help="Sampling steps: more is slower, and finer up to a point.")]
-Guidance = Annotated[float, typer.Option(help="How strongly the prompt is followed; 1 is off.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        help="Sampling steps: more is slower, and finer up to a point.  [default: 24, or 4 with --fast]",
+        show_default=False,
+    ),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(help="How strongly the prompt is followed; 1 is off.  [default: 4]", show_default=False),
+]
+Fast = Annotated[bool, typer.Option("--fast", help="In few steps, where the model was taught to.")]
 Negative = Annotated[str, typer.Option(help="A prompt of what not to show.")]
 Model = Annotated[str, typer.Option(help="An embedded model (see `mam-e models`), a folder, or a hub name.")]
 Format = Annotated[str, typer.Option(help="png (16 bit), dicom, or png,dicom.")]

@@ -11,7 +11,7 @@ from mame.cli import options, output
 
 
 def train(
-    goal: Annotated[str, typer.Argument(metavar="autoencoder|healthy|lesion|attributes", help="What to train.")],
+    goal: Annotated[str, typer.Argument(metavar="autoencoder|healthy|lesion|fast|attributes", help="What to train.")],
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A prepared folder, or phantom:COUNT[:SEED].")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the run; the model is in its model/.")],
     base: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from mame.dataset.regions import Regions
+from mame.diffusion.folders import is_inpainting, model_folder
 from mame.errors import MameError
 
 NEW = "new"  # the base of a model that starts from random weights
@@ -21,6 +23,7 @@ class Goal(StrEnum):
     AUTOENCODER = "autoencoder"
     HEALTHY = "healthy"
     LESION = "lesion"
+    FAST = "fast"  # few steps for a healthy or lesion model that exists
 
 
 class Method(StrEnum):
@@ -140,6 +143,7 @@ class TrainConfig(BaseModel):
     zero_terminal_snr: bool = False
     offset_noise: float = Field(default=0.0, ge=0)
     texture_weight: float = Field(default=0.0, ge=0)  # of an autoencoder: grain as strong as the picture's
+    guidance: float = Field(default=4.0, ge=1)  # which a fast model has in it, and needs no second pass for
 
     # the machine
     precision: Precision = Precision.AUTO
@@ -171,6 +175,8 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 f"method {self.method} is for healthy and lesion models; an autoencoder is trained in full"
             )
+        if self.goal is Goal.FAST and (self.method is not Method.LORA or self.base == NEW):
+            raise ValueError("fast is a LoRA for a base that exists: name it with base, and leave method lora")
         if self.shard and self.goal is Goal.AUTOENCODER:
             raise ValueError("shard is for healthy and lesion models; an autoencoder is small")
         if self.base == NEW and self.method is not Method.FULL:
@@ -196,6 +202,13 @@ class TrainConfig(BaseModel):
             where = ".".join(str(part) for part in first["loc"])
             told = first["msg"].removeprefix("Value error, ")
             raise MameError(f"{path or 'options'}: {f'{where}: ' if where else ''}{told}") from error
+
+    @cached_property
+    def paints(self) -> bool:
+        """Whether the model that is trained paints into pictures. Raises MameError where its base is unknown."""
+        if self.goal is Goal.FAST:
+            return is_inpainting(model_folder(self.base))
+        return self.goal is Goal.LESION
 
     @property
     def step_images(self) -> int:

@@ -40,16 +40,16 @@ class Data:
 
 def kind_of(config: TrainConfig) -> str:
     """The kind of examples that a run learns from."""
-    if config.goal is Goal.LESION:
+    if config.goal is Goal.AUTOENCODER:
+        return "crops"
+    if config.paints:
         return "marked" if config.lesion_field is LesionField.VIEW else "windows"
-    if config.goal is Goal.HEALTHY and config.lesion_weight is not None:
-        return "all"
-    return {Goal.HEALTHY: "views", Goal.AUTOENCODER: "crops"}[config.goal]
+    return "views" if config.lesion_weight is None else "all"
 
 
 def toned(config: TrainConfig) -> bool:
     """Whether windows are brought to one tone: where the data set's name says so, or the base learned from such."""
-    if config.goal is not Goal.LESION or config.lesion_field is not LesionField.WINDOW:
+    if not config.paints or config.lesion_field is not LesionField.WINDOW:
         return False
     return TONED in config.dataset or (config.base != NEW and read_card(model_folder(config.base)).window_tone)
 
@@ -111,6 +111,6 @@ def cache_root(config: TrainConfig) -> Any:
 
 
 def _variation(examples: Examples, number: int, config: TrainConfig) -> Examples:
-    if config.goal is Goal.LESION and config.lesion_field is LesionField.WINDOW:
+    if config.paints and config.lesion_field is LesionField.WINDOW:
         return AugmentedWindows(examples, number, config.regions)
     return AugmentedViews(examples, number)

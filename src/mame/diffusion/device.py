@@ -1,16 +1,20 @@
-"""Where a model runs: device, number format and threads."""
+"""Where a model runs: device, number format, memory layout and threads."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mame.cluster import usable_cores
+from mame.diffusion.upsampling import merge_doublings
 from mame.errors import MameError
+
+if TYPE_CHECKING:
+    from mame.diffusion.mini import Parts
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -71,6 +75,31 @@ def cpu_has_bf16() -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def place(parts: Parts, compute: Compute) -> Parts:
+    """Put a model's parts where they run, in the layout that they run fastest in; they can't be trained then."""
+    merge_doublings(parts.autoencoder.decoder)
+    for layer in parts.autoencoder.decoder.modules():
+        if isinstance(layer, torch.nn.ReLU):  # of AutoencoderTiny, after a convolution or a sum that nobody else reads
+            layer.inplace = True
+    for module in (parts.text_encoder, parts.autoencoder):
+        module.requires_grad_(False)
+        module.to(compute.device)
+    parts.autoencoder.to(memory_format=torch.channels_last)
+    place_unet(parts.unet, compute)
+    return parts
+
+
+def place_unet(unet: Any, compute: Compute) -> Any:
+    """As :func:`place`, a U-Net alone."""
+    if int(unet.config.sample_size) % 2 ** (len(unet.config.block_out_channels) - 1) == 0:  # every size is a double
+        merge_doublings(unet)
+    unet.requires_grad_(False)
+    unet.to(compute.device)
+    # Module.to of the parent class: diffusers' own warns about an empty list of parts to keep in float32
+    torch.nn.Module.to(unet, dtype=compute.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return unet
 
 
 def usable_threads() -> int:

@@ -29,11 +29,14 @@ PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
 CARD = "mam-e.json"
 INDEX = "model_index.json"
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline")
+FAST = "fast"  # beside the parts, where a model has one: the LoRA for few steps
+LORA_FILE = "pytorch_lora_weights.safetensors"
 HUB_FILES = (
     INDEX,
     CARD,
     "README.md",
     *(f"{part}/*{end}" for part in PARTS for end in (".json", ".txt", ".safetensors")),
+    f"{FAST}/{LORA_FILE}",
 )
 WEIGHED = ("text_encoder", "unet", "vae")  # the parts with weights
 HUB_NOT = ("*.fp16.*", "*non_ema*")
@@ -44,6 +47,19 @@ class Framing(StrEnum):
 
     FIELD = "field"
     CENTER_CROP = "center_crop"
+
+
+class FewSteps(BaseModel):
+    """How the LoRA in a model's folder `fast` is used: its pictures take `steps`, and one pass a step.
+
+    guidance: of the teacher, which is in the LoRA. grid: times that it learned to go from, evenly spaced.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    steps: int = Field(default=4, ge=1)
+    guidance: float = Field(default=4.0, ge=1)
+    grid: int = Field(default=50, ge=1)
 
 
 class ModelCard(BaseModel):
@@ -62,6 +78,7 @@ class ModelCard(BaseModel):
     companion: str | None = None  # the model that does what this one can't: paints lesions, or makes whole pictures
     vendors: tuple[str, ...] = ()
     lesions: tuple[str, ...] = ()
+    fast: FewSteps | None = None
     training: dict[str, Any] = Field(default_factory=dict)  # command, seed, data, time
 
     def spacing_mm(self, size: int) -> float | None:

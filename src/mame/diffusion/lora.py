@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +13,43 @@ from mame.errors import MameError
 
 UNET_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
 TEXT_LAYERS = ["q_proj", "k_proj", "v_proj", "out_proj"]
+EVERY_LAYER = [  # of a U-Net but its first and last: what LCM-LoRA (arXiv 2311.05556) changes
+    *UNET_LAYERS, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "conv_shortcut",
+    "time_emb_proj", "downsamplers.0.conv", "upsamplers.0.conv",
+]  # fmt: skip
 
 
-def add_adapters(unet: Any, text_encoder: Any | None, rank: int, seed: int) -> None:
-    """Freeze both and add trainable matrices of that rank to their attention layers; at first they change nothing.
+def add_adapters(
+    unet: Any, text_encoder: Any | None, rank: int, seed: int, unet_layers: Sequence[str] = tuple(UNET_LAYERS)
+) -> None:
+    """Freeze both and add trainable matrices of that rank to some of their layers; at first they change nothing.
 
-    text_encoder: None leaves it as it is. The same seed gives the same matrices.
+    text_encoder: None leaves it as it is. unet_layers: names of layers, or how those end. The same seed gives the same
+    matrices.
     """
     from peft import LoraConfig
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for module, layers in ((unet, UNET_LAYERS), (text_encoder, TEXT_LAYERS)):
+        for module, layers in ((unet, unet_layers), (text_encoder, TEXT_LAYERS)):
             if module is not None:
                 module.requires_grad_(False)
                 module.add_adapter(
-                    LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=layers)
+                    LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(layers))
                 )
 
 
 def save_adapters(unet: Any, text_encoder: Any, folder: Path) -> None:
-    """Write `pytorch_lora_weights.safetensors` for the stock pipelines' load_lora_weights: whole or absent."""
+    """Write `pytorch_lora_weights.safetensors` for stock load_lora_weights, in float16: whole or absent."""
     from diffusers import StableDiffusionPipeline
     from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
     from peft import get_peft_model_state_dict
 
     def layers(module: Any) -> Any:
-        return convert_state_dict_to_diffusers(get_peft_model_state_dict(module)) if _adapted(module) else None
+        if not _adapted(module):
+            return None
+        found = convert_state_dict_to_diffusers(get_peft_model_state_dict(module))
+        return {name: tensor.half().contiguous() for name, tensor in found.items()}
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".mam-e-", dir=folder) as beside:

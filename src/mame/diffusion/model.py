@@ -22,6 +22,7 @@ from mame.diffusion.folders import (
     CARD,
     INDEX,
     PIPELINES,
+    FewSteps,
     ModelCard,
     ModelEntry,
     available_models,
@@ -48,6 +49,7 @@ __all__ = [
 ]
 
 SHARD_SIZE = "15MB"
+STEPS, GUIDANCE = 24, 4.0  # as in the paper
 Progress = Callable[[int, int], None]
 Watch = Callable[[Any], None]
 
@@ -55,16 +57,21 @@ Watch = Callable[[Any], None]
 class Model:
     """A Stable Diffusion model ready to run: the embedded ones and any other go through the same code.
 
-    name: what it was asked for by, without a path. folder: its diffusers folder. card: its `mam-e.json`.
+    name: what it was asked for by, without a path. folder: its diffusers folder. card: its `mam-e.json`. few: how few
+    steps it was taught to need, where its U-Net was.
     """
 
-    def __init__(self, name: str, folder: Path, card: ModelCard, parts: Parts, compute: Compute) -> None:
+    def __init__(
+        self, name: str, folder: Path, card: ModelCard, parts: Parts, compute: Compute, few: FewSteps | None = None
+    ) -> None:
         self.name = name
         self.folder = folder
         self.card = card
         self.parts = parts
         self.compute = compute
+        self.few = few
         self._companion: Model | None = None
+        self._fast: Model | None = None
 
     @property
     def inpainting(self) -> bool:
@@ -93,22 +100,26 @@ class Model:
         prompt: str,
         count: int = 1,
         seed: int = 0,
-        steps: int = 24,
-        guidance: float = 4.0,
+        steps: int | None = None,
+        guidance: float | None = None,
         negative: str = "",
         batch: int | None = None,
         laterality: Laterality | str | None = None,
         first: int = 0,
         progress: Progress | None = None,
         watch: Watch | None = None,
+        fast: bool = False,
     ) -> list[Mammogram]:
-        """`count` mammograms from a prompt; see :func:`mame.diffusion.sample.generate`."""
+        """`count` mammograms from a prompt; see :func:`mame.diffusion.sample.generate`.
+
+        steps, guidance: 24 and 4.0 if not given. fast: in few steps (4 if not given), with the guidance taught.
+        Raises MameError for `fast` where the model has no weights for it.
+        """
         from mame.diffusion import sample
 
-        model = self._for_task(inpainting=False)
-        return sample.generate(
-            model, prompt, count, seed, steps, guidance, negative, batch, laterality, first, progress, watch
-        )
+        model = self._for_task(inpainting=False, fast=fast)
+        how = model._how(steps, guidance, negative)
+        return sample.generate(model, prompt, count, seed, *how, batch, laterality, first, progress, watch)
 
     def inpaint(
         self,
@@ -116,23 +127,61 @@ class Model:
         region: Box | NDArray[np.bool_],
         prompt: str = "a mammogram with a mass",
         seed: int = 0,
-        steps: int = 24,
-        guidance: float = 4.0,
+        steps: int | None = None,
+        guidance: float | None = None,
         negative: str = "",
         window: str = "lesion",
         index: int = 0,
         progress: Progress | None = None,
+        fast: bool = False,
     ) -> Mammogram:
-        """The mammogram with a lesion painted into a region; see :func:`mame.diffusion.inpaint.inpaint`."""
+        """The mammogram with a lesion painted into a region; see :func:`mame.diffusion.inpaint.inpaint`.
+
+        steps, guidance, fast: as :meth:`generate` takes them.
+        """
         from mame.diffusion import inpaint
 
-        model = self._for_task(inpainting=True)
-        return inpaint.inpaint(
-            model, mammogram, region, prompt, seed, steps, guidance, negative, window, index, progress
-        )
+        model = self._for_task(inpainting=True, fast=fast)
+        how = model._how(steps, guidance, negative)
+        return inpaint.inpaint(model, mammogram, region, prompt, seed, *how, window, index, progress)
 
-    def _for_task(self, inpainting: bool) -> Model:
-        """This model where it can do the task, else the companion its card names."""
+    def in_few_steps(self) -> Model:
+        """The same model with the weights for few steps that its folder has, made once. Raises MameError without."""
+        if self._fast is None:
+            from dataclasses import replace
+
+            from mame.diffusion.device import place_unet
+            from mame.diffusion.fast import fast_unet
+
+            parts = replace(self.parts, unet=place_unet(fast_unet(self.folder), self.compute))
+            few = self.card.fast or FewSteps()
+            self._fast = Model(self.name, self.folder, self.card, parts, self.compute, few)
+        return self._fast
+
+    def steps(self, given: int | None, fast: bool) -> int:
+        """How many steps a picture takes, where `given` or nothing was asked for."""
+        few = self.card.fast or FewSteps()
+        return given if given is not None else few.steps if fast else STEPS
+
+    def _how(self, steps: int | None, guidance: float | None, negative: str) -> tuple[int, float, str]:
+        """Steps, guidance and negative prompt, where what was not given is as the model needs it."""
+        if self.few is None:
+            return STEPS if steps is None else steps, GUIDANCE if guidance is None else guidance, negative
+        if negative or guidance not in (None, self.few.guidance):
+            raise MameError(
+                f"in few steps the guidance of {self.few.guidance:g} is part of the weights, and a negative prompt is "
+                "not heard: leave both away, or leave fast away"
+            )
+        if steps is not None and steps > self.few.grid:
+            raise MameError(f"in few steps there are at most {self.few.grid}, not {steps}")
+        return self.few.steps if steps is None else steps, 1.0, ""
+
+    def _for_task(self, inpainting: bool, fast: bool) -> Model:
+        """This model where it can do the task, else the companion its card names; for few steps where asked."""
+        model = self._for_pictures(inpainting)
+        return model.in_few_steps() if fast else model
+
+    def _for_pictures(self, inpainting: bool) -> Model:
         if self.inpainting == inpainting:
             return self
         if self.card.companion is None:
@@ -155,7 +204,7 @@ def load_model(name: str | os.PathLike[str] = "mini", device: str | None = None,
     Raises MameError for an unknown model, a folder that is not one, and weights that don't fit their configuration.
     """
     _share_the_processor()
-    from mame.diffusion.device import choose_compute, usable_threads
+    from mame.diffusion.device import choose_compute, place, usable_threads
 
     folder = model_folder(name)
     card = read_card(folder)
@@ -165,7 +214,7 @@ def load_model(name: str | os.PathLike[str] = "mini", device: str | None = None,
 
     if compute.is_cpu:
         torch.set_num_threads(usable_threads())
-    parts = _place(load_parts(folder), compute)
+    parts = place(load_parts(folder), compute)
     return Model(_plain_name(os.fspath(name)), folder, card, parts, compute)
 
 
@@ -239,27 +288,6 @@ def _quiet() -> Iterator[None]:
             log.set_verbosity(level)
             if bar:
                 log.enable_progress_bar()
-
-
-def _place(parts: Parts, compute: Compute) -> Parts:
-    import torch
-
-    from mame.diffusion.upsampling import merge_doublings
-
-    merge_doublings(parts.autoencoder.decoder)
-    unet: Any = parts.unet
-    if int(unet.config.sample_size) % 2 ** (len(unet.config.block_out_channels) - 1) == 0:  # every size is a double
-        merge_doublings(unet)
-    for layer in parts.autoencoder.decoder.modules():
-        if isinstance(layer, torch.nn.ReLU):  # of AutoencoderTiny, after a convolution or a sum that nobody else reads
-            layer.inplace = True
-    for module in (parts.text_encoder, parts.autoencoder, parts.unet):
-        module.requires_grad_(False)
-        module.to(compute.device)
-    parts.autoencoder.to(memory_format=torch.channels_last)
-    # Module.to of the parent class: diffusers' own warns about an empty list of parts to keep in float32
-    torch.nn.Module.to(parts.unet, dtype=compute.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return parts
 
 
 def save_model(

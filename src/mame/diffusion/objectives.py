@@ -104,24 +104,40 @@ class Denoise(nn.Module):
         latents, noise, timesteps = batch["latents"], batch["noise"], batch["timesteps"]
         if "deviation" in batch:
             latents = latents + batch["deviation"] * batch["within"]
-        shape = (-1, 1, 1, 1)
-        signal, spread = self.signal[timesteps].view(shape), self.noise[timesteps].view(shape)
-        seen = signal * latents + spread * noise
-        if "masked" in batch:
-            seen = torch.cat([seen, batch["mask"], batch["masked"]], dim=1)
+        signal, spread = self.at(timesteps)
         text = batch["text"] if "text" in batch else self._heard(batch["tokens"])
-        guess = self.unet(seen.contiguous(memory_format=torch.channels_last), timesteps, text).sample.float()
+        guess = self.predicted(signal * latents + spread * noise, timesteps, text, batch)
         velocity = prediction_of(self.scheduler) == "v_prediction"
         error = (guess - (signal * noise - spread * latents if velocity else noise)).pow(2)
-        if "mask" in batch:
-            weight = 1.0 + self.config.region_weight * batch["mask"]
-            error = error * weight / weight.mean(dim=(1, 2, 3), keepdim=True)
-        elif "lesion" in batch and self.config.lesion_weight is not None:
-            error = error * (1.0 - (1.0 - self.config.lesion_weight) * batch["lesion"])
+        error = self.weighed(error, batch)
         weights = snr_weights(self.scheduler, timesteps, self.config.min_snr_gamma)
         if "share" in batch:
             weights = weights * batch["share"]
         return (error.mean(dim=(1, 2, 3)) * weights).mean()
+
+    def at(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """How much of a picture and of noise there is at timesteps (N), each N×1×1×1."""
+        return self.signal[timesteps].view(-1, 1, 1, 1), self.noise[timesteps].view(-1, 1, 1, 1)
+
+    def predicted(self, seen: Tensor, timesteps: Tensor, text: Tensor, batch: Batch) -> Tensor:
+        """What the U-Net says of noisy latents k·N×c×h×w, for lesions beside the mask and the rest that `batch` has.
+
+        k: how many times the batch's pictures are there, one after the other.
+        """
+        if "masked" in batch:
+            beside = torch.cat([batch["mask"], batch["masked"]], dim=1)
+            seen = torch.cat([seen, beside.repeat(len(seen) // len(beside), 1, 1, 1)], dim=1)
+        said: Tensor = self.unet(seen.contiguous(memory_format=torch.channels_last), timesteps, text).sample
+        return said.float()
+
+    def weighed(self, error: Tensor, batch: Batch) -> Tensor:
+        """Errors N×c×h×w as far as they count: more in the region to paint, less in the lesions of a healthy model."""
+        if "mask" in batch:
+            weight = 1.0 + self.config.region_weight * batch["mask"]
+            return error * weight / weight.mean(dim=(1, 2, 3), keepdim=True)
+        if "lesion" in batch and self.config.lesion_weight is not None:
+            return error * (1.0 - (1.0 - self.config.lesion_weight) * batch["lesion"])
+        return error
 
 
 class Decode(nn.Module):

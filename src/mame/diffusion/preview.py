@@ -14,7 +14,8 @@ from mame.diffusion import latent
 from mame.diffusion.config import Goal, TrainConfig
 from mame.diffusion.data import held_out_of
 from mame.diffusion.device import Compute
-from mame.diffusion.folders import ModelCard
+from mame.diffusion.distill import GRID
+from mame.diffusion.folders import FewSteps, ModelCard
 from mame.diffusion.model import Model
 from mame.diffusion.sample import Order, denoise, embed, noise
 from mame.prompt import write
@@ -30,12 +31,13 @@ def sample_grid(parts: Any, config: TrainConfig, path: Path) -> NDArray[np.uint8
     A lesion model paints into held-out pictures: each as it is, what the model saw of it, and what it made.
     """
     compute = Compute(next(parts.unet.parameters()).device, torch.float32)
-    model = Model("training", path, ModelCard(), parts, compute)
+    few = FewSteps(guidance=config.guidance, grid=GRID) if config.goal is Goal.FAST else None
+    model = Model("training", path, ModelCard(), parts, compute, few)
     parts.autoencoder.to(compute.device)
     kind = compute.device.type
     half = torch.bfloat16 if kind == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
     with torch.autocast(kind, dtype=half):
-        rows = _painted(model, config) if config.goal is Goal.LESION else [_made(model, config)]
+        rows = _painted(model, config) if config.paints else [_made(model, config)]
     row = np.concatenate(rows, axis=0)
     grid = (np.clip(row, 0, 1) * 255).round().astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,9 +48,8 @@ def sample_grid(parts: Any, config: TrainConfig, path: Path) -> NDArray[np.uint8
 def _made(model: Model, config: TrainConfig) -> NDArray[np.float32]:
     pictures = []
     for number, prompt in enumerate(config.sample_prompts):
-        order = Order(prompt, number, STEPS, GUIDANCE)
-        made = denoise(model, _start(model, config, number), embed(model, order), order)
-        pictures.append(_decoded(model, made))
+        order = _order(model, prompt, number)
+        pictures.append(_sampled(model, config, order, number))
     return np.concatenate(pictures, axis=1)
 
 
@@ -58,21 +59,26 @@ def _painted(model: Model, config: TrainConfig) -> list[NDArray[np.float32]]:
     for number in numbers[:WINDOWS]:
         example = examples[int(number)]
         assert example.region is not None
-        order = Order(example.text or write(example.description), int(number), STEPS, GUIDANCE)
+        order = _order(model, example.text or write(example.description), int(number))
         place = model.compute.device
         picture, region = (torch.tensor(array, device=place)[None] for array in (example.pixels, example.region))
         condition = latent.inpainting_condition(model.parts.autoencoder, picture, region)
-        made = _decoded(model, denoise(model, _start(model, config, number), embed(model, order), order, condition))
+        made = _sampled(model, config, order, int(number), condition)
         seen = np.where(example.region, np.float32(0.5), example.pixels)
         rows.append(np.concatenate([example.pixels, seen, made], axis=1))
     return rows
 
 
-def _start(model: Model, config: TrainConfig, number: int) -> torch.Tensor:
+def _order(model: Model, prompt: str, number: int) -> Order:
+    return Order(prompt, number, model.few.steps, 1.0) if model.few else Order(prompt, number, STEPS, GUIDANCE)
+
+
+def _sampled(
+    model: Model, config: TrainConfig, order: Order, number: int, condition: torch.Tensor | None = None
+) -> NDArray[np.float32]:
     side = config.size // model.latent_scale
-    return noise(config.seed, int(number), (int(model.parts.unet.config.out_channels), side, side))[None]
-
-
-def _decoded(model: Model, latents: torch.Tensor) -> NDArray[np.float32]:
+    start = noise(config.seed, number, (int(model.parts.unet.config.out_channels), side, side))[None]
+    starts = [(config.seed, number)]
+    latents = denoise(model, start, embed(model, order), order, condition, starts=starts)
     with torch.autocast(latents.device.type, enabled=False):
         return latent.decode(model.parts.autoencoder, latents.float())[0].cpu().numpy()

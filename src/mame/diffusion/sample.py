@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mame import prompt as language
 from mame.diffusion import latent
+from mame.diffusion.fast import few_step_sampler
 from mame.errors import MameError
 from mame.imaging.breast import find_breast
 from mame.mammogram import Description, Laterality, Mammogram, SpacingOrigin, closed
@@ -121,14 +122,18 @@ def _batch(
     """The pictures of a row at once, of which those in `kept` are decoded."""
     latents = torch.stack([noise(one.order.seed, one.index, _latent_shape(model)) for one in row])
     text = embed(model, *(one.order for one in row))
-    latents = denoise(model, latents, text, row[0].order, progress=progress, watch=watch)
+    starts = [(one.order.seed, one.index) for one in row]
+    latents = denoise(model, latents, text, row[0].order, progress=progress, watch=watch, starts=starts)
     greys = latent.decode(model.parts.autoencoder, latents[kept]).cpu().numpy()
     return [_mammogram(model, grey, one) for one, grey in zip(row[kept], greys, strict=True)]
 
 
-def noise(seed: int, index: int, shape: tuple[int, int, int]) -> Tensor:
-    """Standard normal noise (c, h, w), float32, on the CPU, from (seed, index) alone, the same on every device."""
-    generator = np.random.default_rng(np.random.SeedSequence([seed, index]))
+def noise(seed: int, index: int, shape: tuple[int, int, int], step: int = 0) -> Tensor:
+    """Standard normal noise (c, h, w), float32, on the CPU, from (seed, index) alone, the same on every device.
+
+    step: 0 for what a picture starts from; another for what is added after that step.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence([seed, index, step] if step else [seed, index]))
     return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
 
@@ -164,14 +169,16 @@ def denoise(
     after_step: Callable[[Tensor, int | None], Tensor] | None = None,
     progress: Progress | None = None,
     watch: Watch | None = None,
+    starts: Sequence[tuple[int, int]] = (),
 ) -> Tensor:
     """Noise (N, c, h, w), standard normal, to clean latents of the same shape, float32.
 
     embeddings: of N prompts, or of one for all, as :func:`embed` gives them; of `order` only steps and guidance count.
-    Guidance is Ho & Salimans 2022 (arXiv 2207.12598), rescaled as the model's card says (arXiv 2305.08891 §3.4).
+    Guidance is rescaled as the model's card says.
     condition: further U-Net channels (N, k, h, w). after_step: called with the latents and the time step they are now
     at (None at the end), and returns the latents to go on with. watch: called with the clean latents that the model
-    now expects. Raises MameError where the model gives no numbers.
+    now expects. starts: the (seed, index) of each picture, from which a model in few steps draws the noise that
+    it adds on the way. Raises MameError where the model gives no numbers.
     """
     scheduler = sampler(model)
     scheduler.set_timesteps(order.steps, device=model.compute.device)
@@ -188,12 +195,19 @@ def denoise(
         said = model.parts.unet(seen, time, encoder_hidden_states=text, return_dict=False)[0].float()
         if guided:
             without, with_prompt = said.chunk(2)
-            said = _guide(without, with_prompt, order.guidance, model.card.guidance_rescale)
-        latents = scheduler.step(said, scheduler.timesteps[number], latents, return_dict=False)[0]
+            said = guide(without, with_prompt, order.guidance, model.card.guidance_rescale)
+        after = scheduler.step(said, scheduler.timesteps[number], latents)
+        latents, expected = after.prev_sample, getattr(after, "denoised", None)
+        if expected is None:
+            expected = scheduler.model_outputs[-1]  # DPM-Solver++ predicts the data
+        elif number + 1 < len(times):  # a consistency model says where it ends, and goes on from nearer
+            shape = (latents.shape[1], latents.shape[2], latents.shape[3])
+            fresh = torch.stack([noise(seed, index, shape, number + 1) for seed, index in starts]).to(latents)
+            latents = scheduler.add_noise(expected, fresh, scheduler.timesteps[number + 1 : number + 2])
         if after_step is not None:
             latents = after_step(latents, times[number + 1] if number + 1 < len(times) else None)
         if watch is not None:
-            watch(scheduler.model_outputs[-1])  # DPM-Solver++ predicts the data
+            watch(expected)
         if progress is not None:
             progress(number + 1, order.steps)
     if not torch.isfinite(latents).all():
@@ -201,7 +215,8 @@ def denoise(
     return latents
 
 
-def _guide(without: Tensor, with_prompt: Tensor, guidance: float, rescale: float) -> Tensor:
+def guide(without: Tensor, with_prompt: Tensor, guidance: float, rescale: float) -> Tensor:
+    """Classifier-free guidance (arXiv 2207.12598) of predictions N×C×h×w, rescaled (arXiv 2305.08891 §3.4)."""
     guided = without + guidance * (with_prompt - without)
     if rescale:
         ratio = with_prompt.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
@@ -210,7 +225,12 @@ def _guide(without: Tensor, with_prompt: Tensor, guidance: float, rescale: float
 
 
 def sampler(model: Model) -> Any:
-    """A fresh DPM-Solver++ (arXiv 2211.01095) with the model's own noise schedule and prediction type."""
+    """A fresh DPM-Solver++ (arXiv 2211.01095) with the model's own noise schedule and prediction type.
+
+    For a model in few steps the sampler of consistency models, which it was taught for.
+    """
+    if model.few is not None:
+        return few_step_sampler(model.parts.scheduler, model.few)
     return DPMSolverMultistepScheduler.from_config(  # type: ignore[no-untyped-call]
         model.parts.scheduler.config, algorithm_type="dpmsolver++", solver_order=2, final_sigmas_type="zero"
     )
@@ -221,7 +241,8 @@ def provenance(model: Model, order: Order, index: int) -> dict[str, Any]:
     return {
         **asdict(order),
         "index": index,
-        "scheduler": "DPMSolverMultistepScheduler",
+        "fast": model.few is not None,
+        "scheduler": type(sampler(model)).__name__,
         "dtype": str(model.compute.dtype).removeprefix("torch."),
         "model": model.name,
         "model_hash": model.hash,

@@ -66,6 +66,16 @@ def prediction_of(scheduler: Any) -> str:
     return str(scheduler.config.get("prediction_type", Prediction.EPSILON))
 
 
+def clean_and_noise(seen: Tensor, said: Tensor, signal: Tensor, spread: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """(x₀, ε) that a prediction `said` about signal·x₀ + spread·ε = seen means, where kind is epsilon or v_prediction.
+
+    All N×C×h×w, signal and spread of a shape that goes with them. v is signal·ε - spread·x₀ (arXiv 2202.00512).
+    """
+    if kind == Prediction.V:
+        return signal * seen - spread * said, spread * seen + signal * said
+    return (seen - spread * said) / signal, said
+
+
 def has_zero_snr(scheduler: Any) -> bool:
     """Whether the last step is pure noise (arXiv 2305.08891), so that pictures may be as dark as air is."""
     return float(scheduler.alphas_cumprod[-1]) < ZERO_SNR

@@ -12,8 +12,10 @@ import torch
 
 from mame.diffusion.config import NEW, Goal, Method, TrainConfig
 from mame.diffusion.data import TONED, Data, examples_of, toned
-from mame.diffusion.folders import Framing, ModelCard, model_folder, read_card
-from mame.diffusion.lora import add_adapters, merge_adapters, save_adapters
+from mame.diffusion.distill import GRID
+from mame.diffusion.fast import save_with_fast
+from mame.diffusion.folders import LORA_FILE, FewSteps, Framing, ModelCard, model_folder, read_card
+from mame.diffusion.lora import EVERY_LAYER, UNET_LAYERS, add_adapters, merge_adapters, save_adapters
 from mame.diffusion.mini import Parts, linear_encoder_weights, new_mini, set_linear_encoder
 from mame.diffusion.model import load_parts, save_model
 from mame.diffusion.recipes import SD_1_5, SD_1_5_INPAINTING, SD_2_BASE
@@ -40,7 +42,7 @@ def starting_parts(config: TrainConfig, announce: Callable[[str], None] = print)
     convolution with zeros: at step 0 it equals its base. Raises MameError for an unknown base, for parts that don't fit
     each other or the goal, and for a schedule that can't be what was asked.
     """
-    lesion = config.goal is Goal.LESION
+    lesion = config.paints
     if config.base == NEW:
         parts = new_mini(inpainting=lesion, seed=config.seed)
         set_linear_encoder(parts.autoencoder, *linear_encoder_weights(_some_pictures(config)))
@@ -132,19 +134,28 @@ def choose_trainable(parts: Parts, config: TrainConfig) -> None:
     """Freeze what the method does not train: by `requires_grad`, and LoRA's matrices added."""
     if config.method is Method.LORA:
         parts.text_encoder.requires_grad_(False)
-        text_encoder = parts.text_encoder if config.train_text_encoder else None
-        add_adapters(parts.unet, text_encoder, config.lora_rank, config.seed)
+        text_encoder = parts.text_encoder if config.train_text_encoder and config.goal is not Goal.FAST else None
+        layers = EVERY_LAYER if config.goal is Goal.FAST else UNET_LAYERS
+        add_adapters(parts.unet, text_encoder, config.lora_rank, config.seed, layers)
     else:
         parts.unet.requires_grad_(True)
         parts.text_encoder.requires_grad_(config.train_text_encoder)
 
 
 def save_result(parts: Parts, config: TrainConfig, data: Data | None = None) -> Path:
-    """Write the trained model to `config.out/model` and return that folder; a LoRA also alone, to `config.out/lora`."""
+    """Write the trained model to `config.out/model` and return that folder; a LoRA also alone, to `config.out/lora`.
+
+    A LoRA for few steps is not merged: its model is the base as it was, with the LoRA beside it.
+    """
+    folder = config.out / "model"
     if config.method is Method.LORA:
         save_adapters(parts.unet, parts.text_encoder, config.out / "lora")
+    if config.goal is Goal.FAST:
+        few = FewSteps(guidance=config.guidance, grid=GRID)
+        save_with_fast(model_folder(config.base), config.out / "lora" / LORA_FILE, few, folder)
+        return folder
+    if config.method is Method.LORA:
         merge_adapters(parts.unet, parts.text_encoder)
-    folder = config.out / "model"
     save_model(parts, folder, _card(config, data), force=True)
     return folder
 

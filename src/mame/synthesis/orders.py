@@ -42,9 +42,10 @@ def generate(
     model: str | os.PathLike[str] = "mini",
     count: int = 1,
     seed: int = 0,
-    steps: int = 24,
-    guidance: float = 4.0,
+    steps: int | None = None,
+    guidance: float | None = None,
     negative: str = "",
+    fast: bool = False,
     side: Laterality | str | None = None,
     formats: Iterable[Format | str] = (Format.PNG,),
     batch: int | None = None,
@@ -72,6 +73,7 @@ def generate(
         opened = load_model(model, device, dtype)
         size = batch or (1 if opened.compute.is_cpu else min(count, GPU_BATCH))
         starts = range(0, count, size)
+        total = len(starts) * opened.steps(steps, fast)
         for number, first in enumerate(starts):
             pictures = opened.generate(
                 prompt,
@@ -80,10 +82,11 @@ def generate(
                 steps=steps,
                 guidance=guidance,
                 negative=negative,
+                fast=fast,
                 batch=size,
                 laterality=laterality,
                 first=first,
-                progress=_part_of(progress, number * steps, len(starts) * steps),
+                progress=_part_of(progress, number * total // len(starts), total),
             )
             for picture in pictures:
                 folder.add(picture)
@@ -100,9 +103,10 @@ def inpaint(
     window: Window | str = Window.AUTO,
     spacing_mm: float | None = None,
     seed: int = 0,
-    steps: int = 24,
-    guidance: float = 4.0,
+    steps: int | None = None,
+    guidance: float | None = None,
     negative: str = "",
+    fast: bool = False,
     formats: Iterable[Format | str] = (Format.PNG,),
     device: str | None = None,
     dtype: str | None = None,
@@ -127,7 +131,7 @@ def inpaint(
         from mame.diffusion.model import load_model
 
         painted = load_model(model, device, dtype).inpaint(
-            source, mask, prompt, seed, steps, guidance, negative, seen, progress=progress
+            source, mask, prompt, seed, steps, guidance, negative, seen, progress=progress, fast=fast
         )
         folder.add(painted, painted.lesions[-1].mask)
     return folder.path

@@ -1,0 +1,214 @@
+"""Few steps: what is distilled, the LoRA that comes of it, and pictures made with it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import LCMScheduler, StableDiffusionPipeline
+
+from mame.diffusion import train
+from mame.diffusion.cache import Words
+from mame.diffusion.config import TrainConfig
+from mame.diffusion.distill import GRID, Consistency, boundary
+from mame.diffusion.folders import FAST, LORA_FILE, read_card
+from mame.diffusion.model import load_model, load_parts
+from mame.diffusion.schedule import clean_and_noise, load_scheduler
+from mame.diffusion.start import choose_trainable, save_result, starting_parts
+from mame.errors import MameError
+from mame.mammogram import Box, Description, Mammogram, View
+
+from .tiny_sd import write_tiny_sd
+
+OPTIONS: dict[str, Any] = {
+    "goal": "fast", "method": "lora", "dataset": "phantom:8:5", "size": 64, "batch": 2, "steps": 3,
+    "learning_rate": 1e-3, "warmup_steps": 0, "precision": "fp32", "validation_examples": 2, "validate_every": 3,
+    "checkpoint_every": 3, "workers": 1, "tracker": "none", "lora_rank": 4, "caption_dropout": 0.0,
+    "train_text_encoder": False,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_sd(tmp_path_factory.mktemp("base") / "sd", prediction=request.param)
+
+
+@pytest.fixture(scope="module")
+def taught(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a tiny model that was taught for three steps."""
+    out = tmp_path_factory.mktemp("taught") / "run"
+    train.train(TrainConfig.read(None, **OPTIONS, base=str(base), out=out), announce=lambda _: None)
+    return out
+
+
+def objective_on(base: Path, tmp_path: Path, **options: Any) -> Consistency:
+    config = TrainConfig.read(None, **{**OPTIONS, "base": str(base), "out": tmp_path / "run", **options})
+    parts = starting_parts(config, lambda _: None)
+    choose_trainable(parts, config)
+    made = Consistency(parts.unet, parts.text_encoder, parts.tokenizer, parts.scheduler, config)
+    made.eval()
+    return made
+
+
+def batch_for(objective: Consistency, count: int = 4) -> dict[str, Any]:
+    rng = np.random.default_rng(3)
+    words = [Words(Description(view=View.CC))] * count
+    latents = torch.randn((count, 4, 8, 8), generator=torch.Generator().manual_seed(1))
+    return {"latents": latents, **objective.draw((4, 8, 8), words, rng)}
+
+
+def set_adapters(objective: Consistency, value: float) -> None:
+    with torch.no_grad():
+        for name, parameter in objective.unet.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(value)
+
+
+def test_the_boundary_condition_is_that_of_the_sampler() -> None:
+    sampler = LCMScheduler()
+    for time in (0, 19, 500, 999):
+        skip, out = boundary(torch.tensor([time]))
+        theirs = sampler.get_scalings_for_boundary_condition_discrete(torch.tensor(time))
+        torch.testing.assert_close((skip[0], out[0]), theirs)
+    assert boundary(torch.tensor([0]))[0] == 1
+
+
+def test_picture_and_noise_are_found_again_from_what_is_predicted(base: Path) -> None:
+    scheduler = load_scheduler(base)
+    kind = scheduler.config.prediction_type
+    clean, noise = torch.randn(2, 3, 4, 8, 8).unbind(0)
+    times = torch.tensor([3, 500, 990])
+    kept = scheduler.alphas_cumprod[times].view(-1, 1, 1, 1)
+    signal, spread = kept.sqrt(), (1 - kept).sqrt()
+    said = signal * noise - spread * clean if kind == "v_prediction" else noise
+    found = clean_and_noise(signal * clean + spread * noise, said, signal, spread, kind)
+    torch.testing.assert_close(found, (clean, noise), atol=2e-4, rtol=1e-4)
+
+
+def test_the_teacher_stays_what_it_was_and_only_the_lora_learns(base: Path, tmp_path: Path) -> None:
+    objective = objective_on(base, tmp_path)
+    batch = batch_for(objective)
+    seen = torch.randn(4, 4, 8, 8)
+    objective.unet.disable_adapters()
+    before = objective.predicted(seen, batch["timesteps"], batch["text"], batch)
+    objective.unet.enable_adapters()
+    set_adapters(objective, 0.05)
+    assert not torch.allclose(objective.predicted(seen, batch["timesteps"], batch["text"], batch), before)
+    objective.unet.disable_adapters()
+    torch.testing.assert_close(objective.predicted(seen, batch["timesteps"], batch["text"], batch), before)
+    objective.unet.enable_adapters()
+    objective(batch).backward()
+    moved = {name for name, parameter in objective.named_parameters() if parameter.grad is not None}
+    assert moved
+    assert all("lora_" in name for name in moved)
+
+
+def test_timesteps_lie_on_the_samplers_grid(base: Path, tmp_path: Path) -> None:
+    objective = objective_on(base, tmp_path)
+    times = set(objective.draw((4, 8, 8), [Words(Description())] * 64, np.random.default_rng(0))["timesteps"].tolist())
+    sampler = LCMScheduler.from_config(objective.scheduler.config, original_inference_steps=GRID)
+    sampler.set_timesteps(GRID)
+    assert times <= set(sampler.timesteps.tolist())
+    assert {19, 999} <= times
+
+
+def test_next_to_the_picture_the_teachers_own_word_is_wanted(base: Path, tmp_path: Path) -> None:
+    """At the first time of the grid the step ends at the picture, where nothing is left to ask the student."""
+    objective = objective_on(base, tmp_path, guidance=1.0)
+    batch = batch_for(objective) | {"timesteps": torch.full((4,), 19)}
+    signal, spread = objective.at(batch["timesteps"])
+    seen = signal * batch["latents"] + spread * batch["noise"]
+    wanted = objective._wanted(seen, batch["timesteps"], batch)
+    said = objective.predicted(seen, batch["timesteps"], batch["text"], batch)
+    clean, _ = clean_and_noise(seen, said, signal, spread, objective.kind)
+    torch.testing.assert_close(wanted, clean, atol=1e-5, rtol=1e-4)
+    assert objective(batch) < 1e-4  # and the student, which is its teacher still, says the same
+
+
+def test_the_run_leaves_the_base_as_it_was_with_a_lora_beside_it(base: Path, taught: Path) -> None:
+    before, after = load_parts(base), load_parts(taught / "model")
+    for name, value in before.unet.state_dict().items():
+        assert torch.equal(value, after.unet.state_dict()[name])
+    assert (taught / "model" / FAST / LORA_FILE).read_bytes() == (taught / "lora" / LORA_FILE).read_bytes()
+    card = read_card(taught / "model")
+    assert card.fast is not None
+    assert (card.fast.steps, card.fast.guidance, card.fast.grid) == (4, 4.0, GRID)
+
+
+def test_the_merged_weights_are_those_that_stock_diffusers_loads(taught: Path) -> None:
+    ours = load_model(taught / "model", device="cpu", dtype="float32").in_few_steps()
+    stock = StableDiffusionPipeline.from_pretrained(taught / "model", safety_checker=None)
+    stock.load_lora_weights(taught / "lora")
+    seen, words = torch.randn(1, 4, 8, 8), torch.randn(1, 24, 32)
+    with torch.no_grad():
+        theirs = stock.unet(seen, 500, words).sample
+        mine = ours.parts.unet(seen, 500, words).sample
+        plain = load_parts(taught / "model").unet(seen, 500, words).sample
+    torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(mine, plain, atol=1e-4)
+
+
+def test_a_picture_in_few_steps_depends_on_seed_and_number_only(taught: Path) -> None:
+    model = load_model(taught / "model", device="cpu", dtype="float32")
+    row = model.generate("a mammogram", count=3, seed=5, fast=True)
+    (third,) = model.generate("a mammogram", count=1, seed=5, first=2, fast=True)
+    assert np.array_equal(row[2].pixels, third.pixels)
+    together = model.generate("a mammogram", count=3, seed=5, batch=3, fast=True)
+    for one, other in zip(row, together, strict=True):
+        np.testing.assert_allclose(one.pixels, other.pixels, atol=1e-3)
+    assert not np.array_equal(row[0].pixels, row[1].pixels)
+    said = row[0].provenance
+    assert (said["fast"], said["steps"], said["scheduler"]) == (True, 4, "LCMScheduler")
+    plain = model.generate("a mammogram", seed=5)[0].provenance
+    assert (plain["fast"], plain["steps"], plain["guidance"]) == (False, 24, 4.0)
+
+
+def test_what_few_steps_cannot_do_is_refused(base: Path, taught: Path, tmp_path: Path) -> None:
+    model = load_model(taught / "model", device="cpu", dtype="float32")
+    with pytest.raises(MameError, match="guidance of 4 is part of the weights"):
+        model.generate("a mammogram", guidance=7.0, fast=True)
+    with pytest.raises(MameError, match="at most 50, not 60"):
+        model.generate("a mammogram", steps=60, fast=True)
+    with pytest.raises(MameError, match="no weights for few steps"):
+        load_model(base, device="cpu").generate("a mammogram", fast=True)
+    with pytest.raises(MameError, match="fast is a LoRA for a base that exists"):
+        TrainConfig.read(None, **{**OPTIONS, "out": tmp_path / "no", "base": str(base), "method": "full"})
+
+
+def test_a_broken_lora_is_told(taught: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(taught / "model", folder)
+    (folder / FAST / LORA_FILE).write_bytes(b"no tensors")
+    with pytest.raises(MameError, match="can't be laid over the model"):
+        load_model(folder, device="cpu").generate("a mammogram", fast=True)
+
+
+def test_a_painting_model_is_taught_to_paint_in_few_steps(tmp_path: Path, left_breast: Mammogram) -> None:
+    base = write_tiny_sd(tmp_path / "sd", inpainting=True)
+    config = TrainConfig.read(
+        None, **{**OPTIONS, "base": str(base), "out": tmp_path / "run", "sample_every": 3, "steps": 3}
+    )
+    assert config.paints
+    train.train(config, announce=lambda _: None)
+    model = load_model(tmp_path / "run" / "model", device="cpu", dtype="float32")
+    height, width = left_breast.shape
+    box = Box(width * 0.2, height * 0.4, width * 0.4, height * 0.55).rounded()
+    painted = model.inpaint(left_breast, box, seed=2, fast=True)
+    assert not np.array_equal(painted.pixels, left_breast.pixels)
+    assert np.array_equal(painted.pixels, model.inpaint(left_breast, box, seed=2, fast=True).pixels)
+    assert sorted(path.name for path in (tmp_path / "run" / "samples").iterdir())[-1] == "step-0000003.png"
+
+
+def test_a_model_that_was_saved_again_replaces_the_old_one(base: Path, tmp_path: Path) -> None:
+    config = TrainConfig.read(None, **{**OPTIONS, "base": str(base), "out": tmp_path / "run"})
+    parts = starting_parts(config, lambda _: None)
+    choose_trainable(parts, config)
+    first = save_result(parts, config)
+    (first / "left-over").touch()
+    assert save_result(parts, config) == first
+    assert not (first / "left-over").exists()
+    assert not list((tmp_path / "run").glob(".mam-e-*"))
