@@ -1,11 +1,12 @@
 """How fast a cohort is made, beside a loop over the stock diffusers pipeline, and what everything but the model costs.
 
-    python benchmarks/cohorts.py [--images 64] [--workers 2] [--ray]
+    python benchmarks/cohorts.py [stock overhead bound ray] [--images 64] [--workers 2] [--turns 4]
 
-Same weights, steps and guidance for both; the stock pipeline runs in float32 and makes one picture after the other, as
-its users do, without measuring, labels or DICOM. Both ways take turns, because these machines drift. `--ray` compares
-one process with two Ray workers on this machine instead. Images a second are by the clock, CPU seconds an image beside
-them: the second is what other programs on the machine change less.
+stock: the same weights, steps and guidance for both; the stock pipeline runs in float32 and makes one picture after the
+other, as its users do, without measuring, labels or DICOM. Both ways take turns, because these machines drift.
+overhead: what all but the model costs. bound: what a picture costs in multiplications, and how fast this processor does
+those in the library's own matrix product. ray: one process against two Ray workers on this machine.
+Images a second are by the clock, CPU seconds an image beside them: these other programs on the machine change less.
 """
 
 from __future__ import annotations
@@ -22,25 +23,29 @@ from typing import Any
 from mame.synthesis.cohort.run import read_cohort, synthesize
 from mame.synthesis.plan import Plan
 
-PARTS = 4  # turns
+PARTS = ("stock", "overhead", "bound", "ray")
 OUTPUTS = ["png", "dicom", "coco", "yolo", "vindr", "seg"]
 BARE = {"tries": 1, "view": False, "density": None, "area": None, "visible": None}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=PARTS, default=["stock", "overhead", "bound"])
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--ray", action="store_true", help="two Ray workers against one process")
+    parser.add_argument("--turns", type=int, default=4, help="how often both ways take turns")
     options = parser.parse_args()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        if options.ray:
+        if "stock" in options.parts:
+            compare_stock(place, options.images, options.workers, options.turns)
+        if "overhead" in options.parts:
+            overhead(place, max(2, options.images // 4))
+        if "bound" in options.parts:
+            bound()
+        if "ray" in options.parts:
             compare_ray(place, options.images)
-        else:
-            compare_stock(place, options.images, options.workers)
-            overhead(place, max(4, options.images // 4))
 
 
 def plan(images: int, **changes: Any) -> Plan:
@@ -56,21 +61,29 @@ def plan(images: int, **changes: Any) -> Plan:
     return Plan(**(said | changes))
 
 
-def compare_stock(place: Path, images: int, workers: int) -> None:
+def compare_stock(place: Path, images: int, workers: int, turns: int) -> None:
     """Pictures without lesions, which the stock pipeline can make, too."""
     from mame.diffusion.model import model_folder
 
     ours, stock = Taken(), Taken()
     pipeline = stock_pipeline(str(model_folder("mini")))
-    each = max(1, images // PARTS)
-    for part in range(PARTS):
+    each = max(1, images // turns)
+    if workers == 1:  # opens the model in this process; several workers each open their own, and that counts
+        synthesize(plan(1, steps=1), place / "opened", workers=1)
+    for part in range(turns):
         stock.add(each, lambda: plain(pipeline, plan(each)))
         ours.add(each, lambda part=part: synthesize(plan(each, seed=part), place / f"ours-{part}", workers=workers))
     print(stock.line("stock diffusers, float32, one after the other"))
-    print(ours.line(f"mam-e synthesize, {workers} workers, everything included"))
-    print(
-        f"by the clock {stock.wall_s / ours.wall_s:.2f} times as fast, by CPU time {stock.cpu_s / ours.cpu_s:.2f} times"
-    )
+    print(ours.line(f"mam-e synthesize, {ours_dtype()}, {workers} at work, everything included"))
+    clock, cpu = stock.wall_s / ours.wall_s, stock.cpu_s / ours.cpu_s
+    print(f"by the clock {clock:.2f} times as fast, by CPU time {cpu:.2f} times", flush=True)
+
+
+def ours_dtype() -> str:
+    """What the U-Net runs in here."""
+    from mame.diffusion.device import choose_compute
+
+    return str(choose_compute().dtype).removeprefix("torch.")
 
 
 def stock_pipeline(folder: str) -> Any:
@@ -99,7 +112,7 @@ def overhead(place: Path, images: int) -> None:
 
     inside = [0.0]
     lesions = {"share": 0.3, "size_mm": [8, 25]}
-    synthesize(plan(1), place / "warm", workers=1)
+    synthesize(plan(1, steps=1), place / "warm", workers=1)
     sample.generate_each, kept = timed(sample.generate_each, inside), sample.generate_each
     Model.inpaint, kept_too = timed(Model.inpaint, inside), Model.inpaint  # type: ignore[method-assign]
     began = time.process_time()
@@ -108,8 +121,45 @@ def overhead(place: Path, images: int) -> None:
     sample.generate_each, Model.inpaint = kept, kept_too  # type: ignore[method-assign]
     print(
         f"outside the model {1 - inside[0] / total:.1%} of {total / images:.2f} CPU s an image "
-        f"({images} images, 30 % with a lesion)"
+        f"({images} images, 30 % with a lesion)",
+        flush=True,
     )
+
+
+def bound() -> None:
+    """Below this no arrangement of the same multiplications in float32 gets, however many pictures are made at once."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from mame.diffusion import latent
+    from mame.diffusion.model import load_model, load_parts, model_folder
+
+    threads = torch.get_num_threads()
+    steps, opened = plan(1).steps, load_model("mini", "cpu", "float32").parts
+    torch.set_num_threads(1)
+    text = torch.zeros(2, opened.tokenizer.model_max_length, opened.unet.config.cross_attention_dim)
+    for what, parts in (("stock", load_parts(model_folder("mini"))), ("ours", opened)):
+        with FlopCounterMode(display=False) as step, torch.no_grad():
+            parts.unet(torch.zeros(2, 4, 64, 64), 500, encoder_hidden_states=text)
+        with FlopCounterMode(display=False) as decoder, torch.no_grad():
+            latent.decode(parts.autoencoder, torch.zeros(1, 4, 64, 64))
+        gflop = (steps * step.get_total_flops() + decoder.get_total_flops()) / 1e9
+        rate = matrix_gflops()
+        least = f"{gflop / rate:.2f} CPU s at the {rate:.0f} GFLOP/s of a matrix product"
+        print(f"{what}: {gflop:.0f} GFLOP an image, {least}", flush=True)
+    torch.set_num_threads(threads)
+
+
+def matrix_gflops(side: int = 1024, tries: int = 5) -> float:
+    """The best of a few float32 matrix products, in CPU time of one thread."""
+    import torch
+
+    matrix, best = torch.rand(side, side), float("inf")
+    for _ in range(tries):
+        began = time.process_time()
+        torch.mm(matrix, matrix)
+        best = min(best, time.process_time() - began)
+    return 2 * side**3 / best / 1e9
 
 
 def timed(function: Callable[..., Any], inside: list[float]) -> Callable[..., Any]:

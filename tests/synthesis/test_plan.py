@@ -39,7 +39,7 @@ def counted(orders: list[Order], word: str) -> dict[Any, int]:
     return dict(Counter(order.side if word == "side" else getattr(order.words, word) for order in orders))
 
 
-def test_the_plan_of_the_issue_works_as_it_stands(tmp_path: Path) -> None:
+def test_the_documented_plan_works_as_it_stands(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, AS_IT_STANDS)
     assert plan.outputs == (Output.PNG, Output.DICOM, Output.COCO, Output.YOLO, Output.VINDR, Output.SEG)
     orders = deal(plan)

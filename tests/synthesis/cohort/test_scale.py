@@ -25,7 +25,7 @@ from mame.synthesis.plan import Plan, read_plan
 from .conftest import ANYTHING, MakePlan, contents
 from .test_run import by_a_yolo_reader, by_highdicom, by_pandas, by_pycocotools
 
-ISSUE = """
+DOCUMENTED = """
 count: 200
 seed: 1
 model: mini
@@ -150,7 +150,7 @@ def test_the_plan_of_two_hundred_with_small_models(tmp_path: Path) -> None:
     card = CARD.model_copy(update={"vendors": ("siemens", "hologic"), "companion": str(tmp_path / "lesion")})
     save_model(small_parts(False), tmp_path / "healthy", card)
     save_model(small_parts(True), tmp_path / "lesion", CARD)
-    (tmp_path / "plan.yaml").write_text(ISSUE)
+    (tmp_path / "plan.yaml").write_text(DOCUMENTED)
     changes = {"model": str(tmp_path / "healthy"), "steps": 1, "accept": ANYTHING}
     said = read_plan(tmp_path / "plan.yaml").model_dump() | changes
     plan = Plan(**said | {"lesions": said["lesions"] | {"steps": 1}})
@@ -160,7 +160,7 @@ def test_the_plan_of_two_hundred_with_small_models(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not available_models(), reason="the embedded models are not in this checkout")
 def test_the_plan_as_it_stands_with_mini(tmp_path: Path) -> None:
-    (tmp_path / "plan.yaml").write_text(ISSUE.replace("count: 200", "count: 10"))
+    (tmp_path / "plan.yaml").write_text(DOCUMENTED.replace("count: 200", "count: 10"))
     plan = read_plan(tmp_path / "plan.yaml")
     out = synthesize(plan, tmp_path / "out")
     check_counts(out, plan)
