@@ -43,7 +43,7 @@ def merge_doublings(module: nn.Module) -> int:
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, Upsample2D) and _is_doubling(child):
-                setattr(parent, name, DoubledConvolution(child.conv))
+                setattr(parent, name, DoubledConvolution(cast(nn.Conv2d, child.conv)))
                 merged += 1
         if isinstance(parent, nn.Sequential):
             merged += _merge_neighbours(parent)

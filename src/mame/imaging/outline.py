@@ -43,7 +43,7 @@ def reduced(pixels: NDArray[np.float32] | NDArray[np.bool_]) -> tuple[NDArray[np
     if factor == 1:
         return np.nan_to_num(pixels.astype(np.float32)), factor
     parts = []
-    for rows in strips(*pixels.shape, step=factor):
+    for rows in strips(pixels.shape[0], pixels.shape[1], factor):
         image = Image.fromarray(np.ascontiguousarray(pixels[rows], dtype=np.float32))
         parts.append(np.asarray(image.reduce(factor)))
     return np.nan_to_num(np.concatenate(parts)), factor
