@@ -99,5 +99,5 @@ def read_tab() -> None:
 def _folder(text: str) -> Path:
     path = Path(text.strip()).expanduser()
     if not text.strip() or not path.is_dir():
-        raise MameError(texts.NO_FOLDER.format(folder=text.strip() or "–"))
+        raise MameError(texts.NO_FOLDER.format(folder=text.strip()) if text.strip() else texts.WHICH_FOLDER)
     return path

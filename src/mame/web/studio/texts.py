@@ -88,6 +88,7 @@ REAL_FOLDER, SYNTHETIC_FOLDER = "Folder of real mammograms", "Folder of syntheti
 FOLDER_INFO = "A path on this computer: a prepared set, a cohort, or a folder of pictures"
 START_ASSESS, REPORT = "Assess", "Report"
 NO_FOLDER = "{folder}: is no folder on this computer."
+WHICH_FOLDER = "Say which folder: write its path on this computer."
 
 READ = "Read"
 STUDY_FOLDER, STUDY_INFO = "Folder of a reader study", "One that `mam-e readers new` has drawn, or a new one"
