@@ -54,10 +54,8 @@ def new(
         seed=seed, margin=margin, force=force,
     )  # fmt: skip
     key = read_key(study).values()
-    for word in ("lesion", "view", "density", "vendor"):
-        same = sum(word in one.matched for one in key)
-        if word != "lesion" or kind == "lesion":
-            print(f"{word}: the same in {same} of {len(key)}")
+    for word in ("lesion", "view", "density", "vendor") if kind == "lesion" else ("view", "density", "vendor", "side"):
+        print(f"{word}: the same in {sum(word in one.matched for one in key)} of {len(key)}")
     print(study)
 
 

@@ -22,8 +22,8 @@ from mame.errors import MameError
 VAN_DYKE = Path(__file__).parents[1] / "data" / "van-dyke.csv"
 
 # 28 real and 25 synthetic pictures graded 1 to 5 (5: surely synthetic), made so that the area is 0.49, as the paper's
-PAPER_REAL = [1] * 4 + [2] * 7 + [3] * 6 + [4] * 8 + [5] * 3
-PAPER_SYNTHETIC = [1] * 4 + [2] * 6 + [3] * 6 + [4] * 6 + [5] * 3
+PAPER_REAL = [1] * 6 + [2] * 3 + [3] * 5 + [4] * 10 + [5] * 4
+PAPER_SYNTHETIC = [1] * 5 + [2] * 5 + [3] * 2 + [4] * 10 + [5] * 3
 
 
 def _graded(real: list[int], synthetic: list[int], reader: str = "A") -> list[Answer]:
@@ -53,11 +53,20 @@ def test_the_command_line_gives_the_published_comparison(tmp_path, capsys):
 def test_a_study_like_the_paper_s_shows_no_equivalence():
     found = analyse(Answers(tuple(_graded(PAPER_REAL, PAPER_SYNTHETIC))), margin=0.1)
     (reader,) = found.readers
-    assert reader["auc"] == pytest.approx(0.49, abs=0.005)
-    assert reader["low"] == pytest.approx(0.34, abs=0.01)
-    assert reader["high"] == pytest.approx(0.64, abs=0.01)
+    assert [round(reader[name], 2) for name in ("auc", "low", "high")] == [0.49, 0.34, 0.64]
     assert not reader["equivalence"]["shown"]
     assert "not shown to be equivalent to guessing at ±0.1" in verdicts(found)[0]
+
+
+def test_who_cannot_tell_at_all_or_never_errs_shows_nothing():
+    blind = analyse(Answers(tuple(_graded([3] * 40, [3] * 40))), margin=0.1)
+    assert not blind.readers[0]["equivalence"]["shown"]
+    assert blind.readers[0]["equivalence"]["p"] == 1.0
+    assert "reader A gave every case the same score: the interval has no width and shows nothing" in blind.notes
+    sharp = analyse(Answers(tuple(_graded([1] * 4, [5] * 4))), margin=0.1)
+    assert "reader A parted the two kinds without exception" in sharp.notes[0]
+    both = (*_graded([3] * 40, [3] * 40, "A"), *_graded([3] * 40, [3] * 40, "B"))
+    assert not analyse(Answers(both), margin=0.1).modalities[0]["equivalence"]["shown"]
 
 
 def test_a_larger_study_with_the_same_curve_does():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from mame.assess.readers.analysis import analyse
 from mame.assess.readers.store import AnswerStore, Given
 from mame.assess.readers.study import Kind, new_study, open_study, read_key
 from mame.cli import app
+from mame.dataset.read import open_set
 from mame.errors import MameError
 
 
@@ -43,7 +45,19 @@ def test_a_study_is_balanced_matched_and_shows_no_patient_twice(sets, study: Pat
     assert len(key) == 10
     assert sum(truth.synthetic[0] for truth in key.values()) == 5
     assert len({truth.sources[0] for truth in key.values()}) == 10
-    assert all("view" in truth.matched for truth in key.values())
+    assert all({"view", "side"} <= set(truth.matched) for truth in key.values())
+
+
+def test_nobody_is_drawn_into_whom_lesions_were_painted(sets, tmp_path: Path) -> None:
+    real = open_set(sets[0])
+    shutil.copy(sets[0].parent / "key", tmp_path / "key")
+    painted = make_set(tmp_path, 5, 5, 128)  # patients 5 to 9 of the real ten
+    patients = {f"{row.source} {row.source_id}": row.patient for split in real.splits for row in real.rows(split)}
+    new_study(sets[0], painted, tmp_path / "s", images=5)
+    drawn = [(truth.synthetic[0], patients[truth.sources[0]]) for truth in read_key(tmp_path / "s").values()]
+    assert len({patient for _, patient in drawn}) == 10
+    with pytest.raises(MameError, match="real and as synthetic"):
+        new_study(sets[0], sets[0], tmp_path / "t", images=3)
 
 
 def test_nothing_but_the_pixels_tells_what_a_picture_is(study: Path) -> None:
@@ -90,6 +104,28 @@ def test_lesions_are_windows(sets, tmp_path: Path) -> None:
     key = read_key(tmp_path / "s")
     assert len(key) == 8
     assert all(truth.sources[0].startswith("window") and "lesion" in truth.matched for truth in key.values())
+
+
+def test_sharpness_does_not_tell(sets, tmp_path: Path) -> None:
+    """Real windows cut from full-size films beside painted ones from small pictures: both are shown as coarse."""
+
+    def grain(study: Path, synthetic: bool) -> float:
+        shown = [case for case, truth in read_key(study).items() if truth.synthetic[0] == synthetic]
+        pictures = [np.asarray(Image.open(study / "pictures" / f"{case}.png"), np.float64) for case in shown]
+        return float(np.mean([np.abs(np.diff(picture, 2)).mean() for picture in pictures]))
+
+    coarse = tmp_path / "coarse"
+    shutil.copytree(sets[1], coarse)
+    place = coarse / "windows" / "metadata.jsonl"
+    rows = [json.loads(line) for line in place.read_text().splitlines()]
+    for row in rows:
+        row["frame"]["source_spacing_mm"] = 6 * row["spacing_mm"]
+    place.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, synthetic in (("fine", sets[1]), ("coarse", coarse)):
+        new_study(sets[0], synthetic, tmp_path / f"study-{name}", kind=Kind.LESION, images=4)
+    fine, shown = tmp_path / "study-fine", tmp_path / "study-coarse"
+    assert grain(shown, False) < 0.4 * grain(fine, False)
+    assert grain(shown, True) >= grain(fine, True)  # they stay as they are
 
 
 def test_answers_are_kept_once_and_in_order(study: Path) -> None:

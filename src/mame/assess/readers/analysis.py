@@ -91,9 +91,18 @@ def _each_reader(answers: Answers, found: Analysis, margin: float | None, alpha:
             try:
                 areas = delong(truth, scores)
             except MameError as error:
-                found.notes.append(f"reader {reader}{_in(modality)}: {error}")
+                found.notes.append(f"{called(reader)}{_in(modality)}: {error}")
                 continue
             area = areas.estimate()
+            if area.error == 0:
+                why = (
+                    "gave every case the same score"
+                    if np.ptp(scores) == 0
+                    else "parted the two kinds without exception"
+                )
+                found.notes.append(
+                    f"{called(reader)}{_in(modality)} {why}: the interval has no width and shows nothing"
+                )
             line = {"reader": reader, "modality": modality, "n": len(cases), **_area(area)}
             if margin is not None:
                 line["equivalence"] = asdict(equivalence(area.value, area.error, margin, alpha=alpha))
@@ -214,6 +223,11 @@ def _curve(truth: list[bool], score: np.ndarray) -> dict[str, list[float]]:
 
 def _area(area: Estimate) -> dict[str, float]:
     return {"auc": area.value, "low": area.low, "high": area.high}
+
+
+def called(reader: str) -> str:
+    """A reader in a sentence: the name may say already that it is one."""
+    return reader if reader.lower().startswith("reader") else f"reader {reader}"
 
 
 def _in(modality: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from PIL import Image
 
-from mame.assess.readers.analysis import Analysis
+from mame.assess.readers.analysis import Analysis, called
 from mame.assess.readers.study import PICTURES, open_study
 from mame.dataset.read import read_values
 from mame.formats.atomic import atomic_write
@@ -51,7 +51,8 @@ def verdicts(found: Analysis) -> list[str]:
     for line in [*found.modalities, *found.readers]:
         if "equivalence" not in line:
             continue
-        who = f"Reader {line['reader']}" if "reader" in line else f"The {line['readers']} readers together"
+        who = called(line["reader"]) if "reader" in line else f"the {line['readers']} readers together"
+        who = who[0].upper() + who[1:]
         test = line["equivalence"]
         shown = "shown" if test["shown"] else "not shown"
         said.append(

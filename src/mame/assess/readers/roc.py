@@ -99,11 +99,14 @@ class Equivalence:
 def equivalence(
     value: float, error: float, margin: float, df: float = np.inf, target: float = 0.5, alpha: float = 0.05
 ) -> Equivalence:
-    """Test whether an area is as good as `target` (0.5: guessing). Raises MameError for a margin that is no margin."""
+    """Test whether an area is as good as `target` (0.5: guessing). Raises MameError for a margin that is no margin.
+
+    Without a standard error (error 0: one grade for everything, or no mistake at all) nothing is shown, and p is 1.
+    """
     if not 0.0 < margin < 0.5:
         raise MameError(f"the equivalence margin must lie between 0 and 0.5, got {margin}")
     if error <= 0:
-        p = 0.0 if abs(value - target) < margin else 1.0
+        p = 1.0  # an answer of "can't tell" to every picture is no evidence that they can't be told apart
     else:
         below = float(stats.t.sf((value - target + margin) / error, df))
         above = float(stats.t.cdf((value - target - margin) / error, df))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ValidationError
 
-from mame.dataset.layout import WINDOWS, Split
+from mame.dataset.layout import WINDOWS, Row, Split, WindowRow
 from mame.dataset.read import PreparedSet, open_set, read_values
 from mame.errors import MameError
 from mame.formats.atomic import atomic_write
@@ -49,6 +49,10 @@ QUESTIONS = {
     Kind.CHOICE: "Which of the two is synthetic?",
     Kind.MARK: "Is this mammogram real or synthetic, and where does it look wrong?",
 }
+
+
+SHARPER = 0.8
+"""A picture whose detail is finer than this share of its partner's is shown as coarse as that: sharpness would tell."""
 
 
 class Case(BaseModel):
@@ -97,13 +101,17 @@ class Truth(BaseModel):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A picture that may be drawn. words: what is matched, from the most to the least important; side: of its set."""
+    """A picture that may be drawn. words: what is matched, from the most to the least important; side: of its set.
+
+    detail: pixels of the file that one pixel of its source became, 1 where the source was finer.
+    """
 
     path: Path
     source: str
     patient: str
     words: tuple[tuple[str, str], ...]
     side: Split
+    detail: float = 1.0
 
 
 def new_study(
@@ -133,20 +141,28 @@ def new_study(
         raise MameError(f"repeats must lie between 0 and the number of images ({images}), got {repeats}")
     if out.exists() and not force:
         raise MameError(f"{out}: exists already; use --force (force=True) to replace it")
+    if real.resolve() == synthetic.resolve():
+        raise MameError(f"{real}: is given as real and as synthetic; a study needs two sets")
     rng = np.random.default_rng([seed, 6])
     look = _windows if kind is Kind.LESION else _views
     made, there = (list(look(open_set(folder))) for folder in (synthetic, real))
     chosen = _one_a_patient(rng, made, images, synthetic)
     partners = _matched(rng, chosen, there, real)
     pairs = [(a, b) for a, (b, _) in zip(chosen, partners, strict=True)]
-    side = min(min(read_values(one.path).shape) for pair in pairs for one in pair)
+    sides = {one.path: min(read_values(one.path).shape) for pair in pairs for one in pair}
+    side = min(sides.values())
     matched = [words for _, words in partners]
     cases, key = (_choices if kind is Kind.CHOICE else _singles)(rng, pairs, matched)
     study = Study(
         kind=kind, question=QUESTIONS[kind], grades=list(GRADES), seed=seed, margin=margin, readers=readers,
         repeats=repeats, cases=cases,
     )  # fmt: skip
-    _write(out, study, key, {one.source: one.path for pair in pairs for one in pair}, side, force)
+    looks = {}
+    for pair in pairs:
+        details = [one.detail * side / sides[one.path] for one in pair]
+        for one, detail in zip(pair, details, strict=True):
+            looks[one.source] = one.path, max(details) if detail < SHARPER * max(details) else 1.0
+    _write(out, study, key, looks, side, force)
     return study
 
 
@@ -176,19 +192,26 @@ def _views(found: PreparedSet) -> Iterable[Candidate]:
     for split in SIDES:
         for row in found.iterate(split):
             known = row.known
-            words = (("view", row.view), ("density", str(known["density"] or "")), ("vendor", row.vendor))
+            words = (
+                ("view", row.view), ("density", str(known["density"] or "")), ("vendor", row.vendor),
+                ("side", row.laterality),
+            )  # fmt: skip
             source = f"{row.source} {row.source_id}"
-            yield Candidate(found.folder / split / row.file_name, source, f"{row.source} {row.patient}", words, split)
+            place = found.folder / split / row.file_name
+            yield Candidate(place, source, row.patient, words, split, _detail(row))
 
 
 def _windows(found: PreparedSet) -> Iterable[Candidate]:
     for row in found.windows:
         if row.lesion:
             words = (("lesion", row.lesion), ("view", row.view), ("density", row.density), ("vendor", row.vendor))
-            name = Path(row.file_name).stem
-            yield Candidate(
-                found.folder / WINDOWS / row.file_name, f"window {name}", row.patient, words, Split(row.split)
-            )
+            name, place = Path(row.file_name).stem, found.folder / WINDOWS / row.file_name
+            yield Candidate(place, f"window {name}", row.patient, words, Split(row.split), _detail(row))
+
+
+def _detail(row: Row | WindowRow) -> float:
+    known = row.frame.source_spacing_mm
+    return max(known / row.spacing_mm, 1.0) if known else 1.0
 
 
 def _one_a_patient(rng: np.random.Generator, candidates: list[Candidate], count: int, folder: Path) -> list[Candidate]:
@@ -204,14 +227,20 @@ def _one_a_patient(rng: np.random.Generator, candidates: list[Candidate], count:
 def _matched(
     rng: np.random.Generator, wanted: list[Candidate], candidates: list[Candidate], folder: Path
 ) -> list[tuple[Candidate, list[str]]]:
-    """For each synthetic picture a real one of another patient each, that shares as many words as can be had."""
+    """For each synthetic picture a real one of another patient each, that shares as many words as can be had.
+
+    Nobody is drawn into whose pictures lesions were painted: a reader would see the same breast twice.
+    """
     pool = [candidates[i] for i in rng.permutation(len(candidates))]
-    taken: set[str] = set()
+    taken = {one.patient for one in wanted}
     found = []
     for one in wanted:
         free = [other for other in pool if other.patient not in taken]
         if not free:
-            raise MameError(f"{folder}: has pictures of {len(taken)} patients, {len(wanted)} are needed")
+            raise MameError(
+                f"{folder}: has pictures of {len(found)} patients who are not in the synthetic ones, "
+                f"{len(wanted)} are needed"
+            )
         best = max(free, key=lambda other: (_shared(one, other), -SIDES.index(other.side)))
         taken.add(best.patient)
         found.append((best, [name for name, word in one.words if (name, word) in best.words]))
@@ -258,15 +287,18 @@ def _choices(
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
-def _write(out: Path, study: Study, key: list[Truth], paths: dict[str, Path], side: int, force: bool) -> None:
-    """Beside its place first: a study is whole or not there."""
+def _write(
+    out: Path, study: Study, key: list[Truth], looks: dict[str, tuple[Path, float]], side: int, force: bool
+) -> None:
+    """Beside its place first: a study is whole or not there. looks: by source, the picture and its detail."""
     part = out.parent / f".{out.name}.part"
     shutil.rmtree(part, ignore_errors=True)
     try:
         (part / PICTURES).mkdir(parents=True)
         for case, truth in zip(study.cases, key, strict=True):
             for name, source in zip(case.pictures, truth.sources, strict=True):
-                picture = Image.fromarray(_sized(read_values(paths[source]), side))
+                path, detail = looks[source]
+                picture = Image.fromarray(_sized(read_values(path), side, detail))
                 with atomic_write(part / PICTURES / name) as file:
                     picture.save(file, "PNG")
         _put(part / STUDY, study.model_dump(mode="json"))
@@ -285,8 +317,12 @@ def _put(path: Path, said: Any) -> None:
         file.write((json.dumps(said, indent=1) + "\n").encode())
 
 
-def _sized(values: NDArray[np.uint16], side: int) -> NDArray[np.uint16]:
-    if values.shape == (side, side):
+def _sized(values: NDArray[np.uint16], side: int, detail: float) -> NDArray[np.uint16]:
+    """side×side, showing nothing finer than `detail` pixels."""
+    if values.shape == (side, side) and detail <= 1:
         return values
     grey = Image.fromarray(values.astype(np.float32)).resize((side, side), Image.Resampling.BOX)
-    return np.rint(np.asarray(grey)).astype(np.uint16)
+    if detail > 1:
+        small = max(round(side / detail), 2)
+        grey = grey.resize((small, small), Image.Resampling.BOX).resize((side, side), Image.Resampling.BICUBIC)
+    return np.rint(np.asarray(grey)).clip(0, 65535).astype(np.uint16)
