@@ -17,6 +17,7 @@ from mame.dataset.examples import Toned, open_examples
 from mame.dataset.layout import Split
 from mame.dataset.plan import Item, Options
 from mame.dataset.prepare import prepare_items
+from mame.dataset.pseudonyms import patient_hash
 from mame.dataset.read import open_set
 from mame.diffusion import train
 from mame.diffusion.cache import SHARD, build_cache
@@ -77,6 +78,10 @@ def test_a_prepared_folder_is_learnt_from_and_its_validation_side_judges(
     card = read_card(config.out / "model")
     assert (card.frame, card.field_mm, card.vendors) == ("field", 256.0, ("siemens",))
     assert card.training["dataset"] == prepared.name
+    rows = [row for split in ("train", "validation") for row in open_set(prepared).rows(split)]
+    assert card.training["patients"] == sorted({patient_hash(row.source, row.patient) for row in rows})
+    assert card.training["keys"] == [KEY.fingerprint]
+    assert card.training["patients_of_base"] is False  # the base has no card
     assert card.lesions == (("mass",) if goal == "lesion" else ())
     assert (config.out / "samples" / "step-0000002.png").exists()
 
@@ -92,13 +97,19 @@ def test_healthy_regions_are_negatives(told: Callable[..., TrainConfig]) -> None
 def test_a_base_that_learned_from_toned_windows_is_shown_such(
     told: Callable[..., TrainConfig], base: Path, tmp_path: Path
 ) -> None:
-    save_model(load_parts(base), tmp_path / "toned", ModelCard(window_tone=True))
+    before = {"patients": ["0123456789ab"], "keys": ["another"], "patients_of_base": True}
+    save_model(load_parts(base), tmp_path / "toned", ModelCard(window_tone=True, training=before))
     config = told(goal="lesion", base=str(tmp_path / "toned"))
     assert isinstance(examples_of(config), Toned)
     assert isinstance(held_out_of(config)[0], Toned)
     assert not isinstance(examples_of(told(goal="healthy", base=str(tmp_path / "toned"))), Toned)
     train.train(config, announce=lambda _: None)
-    assert read_card(config.out / "model").window_tone
+    card = read_card(config.out / "model")
+    assert card.window_tone
+    assert "0123456789ab" in card.training["patients"]  # whom the base saw, the model has seen
+    assert len(card.training["patients"]) > 1
+    assert set(card.training["keys"]) == {"another", KEY.fingerprint}
+    assert card.training["patients_of_base"] is True
     named = told(goal="lesion", dataset=f"toned:{config.dataset}")
     assert np.array_equal(examples_of(named)[0].pixels, examples_of(config)[0].pixels)
 

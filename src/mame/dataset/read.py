@@ -18,6 +18,9 @@ from mame.errors import MameError
 from mame.imaging.intensity import uint16_to_pixels
 from mame.mammogram import Description, Lesion, Mammogram, SpacingOrigin
 
+SIMULATION = "phantom"
+"""The source without patients."""
+
 
 @dataclass(frozen=True)
 class PreparedSet:
@@ -36,6 +39,11 @@ class PreparedSet:
         """The frame of its pictures ("field" or "center_crop"); "" where sets of several frames were joined."""
         found = _framings(self.about["order"])
         return found.pop() if len(found) == 1 else ""
+
+    @property
+    def keys(self) -> set[str]:
+        """Fingerprints of the keys that its patients' pseudonyms were made with; none for simulations."""
+        return _keys(self.about["order"])
 
     def rows(self, split: Split | str) -> list[Row]:
         """The rows of one side, in the file's order; none where the side has no images."""
@@ -86,6 +94,13 @@ class PreparedSet:
 def _framings(order: dict[str, Any]) -> set[str]:
     joined: list[dict[str, Any]] = order.get("fused", [])
     return set().union(*map(_framings, joined)) if joined else {str(order.get("framing", ""))}
+
+
+def _keys(order: dict[str, Any]) -> set[str]:
+    joined: list[dict[str, Any]] = order.get("fused", [])
+    if joined:
+        return set().union(*map(_keys, joined))
+    return {str(order["key"])} if order.get("key") and order.get("source") != SIMULATION else set()
 
 
 def open_set(folder: str | os.PathLike[str]) -> PreparedSet:

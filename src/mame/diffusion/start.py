@@ -167,7 +167,7 @@ def _card(config: TrainConfig, data: Data | None) -> ModelCard:
     told["base"] = Path(config.base).name if Path(config.base).is_dir() else config.base
     told["data"] = _data_facts(config, data)
     told["base_licence"] = licence_of(config.base)
-    told["patients"] = _patients(config.dataset)
+    told |= _seen(config.dataset, None if config.base == NEW else base)
     changes: dict[str, Any] = {"training": told, "companion": None, "window_tone": toned(config)}
     if config.goal is not Goal.AUTOENCODER:
         changes |= _framing(config)
@@ -201,25 +201,30 @@ def _data_facts(config: TrainConfig, data: Data | None) -> dict[str, Any]:
     return {name: about.get(name, "") for name in ("title", "url", "licence", "citation")} | count
 
 
-def _patients(dataset: str) -> list[str] | None:
-    """Of whom the model has seen pictures, as hashes: a study with it must test on others. Empty for simulations.
+def _seen(dataset: str, base: ModelCard | None) -> dict[str, Any]:
+    """Of whom the model has seen pictures, its base included: a study with it must test on others.
 
-    None where a plain folder of pictures, which names no patients, was among them.
+    patients: hashes of them, none for simulations; keys: fingerprints of the keys of their pseudonyms, as hashes under
+    different keys can't be compared. patients is None where a plain folder of pictures, which names nobody, was among
+    them; patients_of_base: whether the base's card says whom the base saw.
     """
     from mame.dataset.examples import folders_behind
     from mame.dataset.layout import DATASET, Split
     from mame.dataset.pseudonyms import patient_hash
     from mame.dataset.read import open_set
 
-    seen = set()
+    before = base.training if base is not None else {"patients": [], "patients_of_base": True}
+    seen, keys = set(before.get("patients") or []), set(before.get("keys") or [])
+    known = before.get("patients") is not None and bool(before.get("patients_of_base"))
     for folder in folders_behind(dataset):
         if not (folder / DATASET).is_file():
-            return None
+            return {"patients": None, "keys": sorted(keys), "patients_of_base": known}
         found = open_set(folder)
+        keys |= found.keys
         for split in (Split.TRAIN, Split.VALIDATION):
             if split in found.splits:
                 seen |= {patient_hash(row.source, row.patient) for row in found.iterate(split)}
-    return sorted(seen)
+    return {"patients": sorted(seen), "keys": sorted(keys), "patients_of_base": known}
 
 
 def _framing(config: TrainConfig) -> dict[str, Any]:
