@@ -23,11 +23,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from mame.assess.cad.plan import Result
 from mame.assess.cad.report import verdicts
-from mame.assess.cad.study import Result
 
 TESTED = 60  # real patients on the test side
-UNKNOWN = "IM"  # in the patient of an image whose patient isn't known
 PHANTOMS = 200
 CASES = {"phantoms": 80, "real": 80}  # pictures of the cohort
 
@@ -114,7 +113,8 @@ def command(*words: str | Path, may_fall_short: bool = False) -> None:
 def report(result: Result) -> None:
     """What the docs show."""
     print("| system, arm | figure (95 %) | against real only |\n| --- | --- | --- |")
-    for text in verdicts(result):
+    said = verdicts(result)
+    for text in (line for line in said if line.startswith(("classifier,", "detector,"))):
         name, _, rest = text.partition(": ")
         figure, _, gain = rest.partition("; ")
         print(f"| {name} | {figure} | {gain} |")
@@ -123,12 +123,17 @@ def report(result: Result) -> None:
               f"({line['low']:.3f} to {line['high']:.3f})")  # fmt: skip
     print("\n| classifier | lesions | method | n | pointing | inside | rim over area |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for arm, said in (result.explain or {}).items():
-        for line in said["maps"]:
+    for arm, found in (result.explain or {}).items():
+        for line in found["maps"]:
             if line["n"]:
                 print(f"| {arm} | {line['lesions']} | {line['method']} | {line['n']} | {line['pointing']:.0%} | "
                       f"{line['inside']:.0%} | {line['rim_excess']:.2f} |")  # fmt: skip
-        print(f"| {arm} | real against painted | features | | | | p = {said['features']['p']:.3f} |")
+        for test in found["seam"]:
+            print(f"| {arm} | painted less real | {test['method']}, seam test | | | | {test['difference']:+.2f}, "
+                  f"p = {test['p_holm']:.3f} |")  # fmt: skip
+        print(f"| {arm} | real against painted | features | | | | p = {found['features']['p']:.3f} |")
+    print()
+    print(*[line for line in said if not line.startswith(("classifier,", "detector,"))], sep="\n")
     print(*[f"note: {note}" for note in result.notes], sep="\n")
 
 

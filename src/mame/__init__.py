@@ -8,6 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mame.assess.cad.study import cad
+    from mame.assess.readers.analysis import analyse_study, analyse_table
+    from mame.assess.readers.study import new_study
     from mame.dataset.export import export
     from mame.dataset.fuse import fuse
     from mame.dataset.gather import prepare
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
     from mame.synthesis.plan import Plan, read_plan
 
 _HOMES = {
+    "mame.assess.cad.study": ("cad",),
+    "mame.assess.readers.analysis": ("analyse_study", "analyse_table"),
+    "mame.assess.readers.study": ("new_study",),
     "mame.dataset.export": ("export",),
     "mame.dataset.fuse": ("fuse",),
     "mame.dataset.gather": ("prepare",),
@@ -97,7 +103,10 @@ __all__ = [
     "TrainConfig",
     "View",
     "__version__",
+    "analyse_study",
+    "analyse_table",
     "available_models",
+    "cad",
     "demo",
     "export",
     "foresee",
@@ -107,6 +116,7 @@ __all__ = [
     "load_model",
     "model_folder",
     "models",
+    "new_study",
     "open_set",
     "phantom",
     "prepare",

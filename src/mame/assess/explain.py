@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 
 from mame.assess.cad import networks
 from mame.assess.cad.scenes import PATCH, Patches
+from mame.assess.cad.scores import holm
 from mame.formats.atomic import atomic_write
 
-MOST = 24  # lesions of each kind that are explained
+MOST = 40  # lesions of each kind that are explained
 RIM = 0.12  # of the lesion's side: how far the rim reaches in and out
 PANELS = 8  # lesions in a picture of maps
 OUTLINE = (0.25, 0.75, 1.0)
@@ -49,12 +51,35 @@ def methods(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
     }
 
 
-def scored(maps: Maps, boxes: list[tuple[float, float, float, float]]) -> dict[str, float]:
-    """Pointing game, and the shares of the energy inside the lesion and on its rim, means over N maps.
+@dataclass(frozen=True)
+class Looks:
+    """Where N maps lie. hits: whether the peak is in the lesion; inside, rim: the energy's shares in it and on its rim.
 
-    rim_excess: the rim's share over the share of area that it has; 1 is no preference. A map of zeros has no say.
+    excess: the rim's share over the share of area that it has; 1 is no preference.
     """
-    hits, inside, rims, excess = [], [], [], []
+
+    hits: NDArray[np.bool_]
+    inside: NDArray[np.float64]
+    rim: NDArray[np.float64]
+    excess: NDArray[np.float64]
+
+    def means(self) -> dict[str, float]:
+        """What a report shows: pointing game, energy inside, energy on the rim."""
+        if not len(self.hits):
+            return {"n": 0}
+        return {
+            "n": len(self.hits), "pointing": float(self.hits.mean()), "inside": float(self.inside.mean()),
+            "rim": float(self.rim.mean()), "rim_excess": float(self.excess.mean()),
+        }  # fmt: skip
+
+
+def scored(maps: Maps, boxes: Sequence[tuple[float, float, float, float]]) -> Looks:
+    """Looks of N maps (N×64×64) at lesions, whose boxes are in their pixels. A map of zeros has no say.
+
+    Of a painted lesion the box is the region that was painted: outside it, but for a feather on the rim, no pixel
+    changed, so that the rim is where a seam would be.
+    """
+    found = []
     y, x = (grid + 0.5 for grid in np.mgrid[0:PATCH, 0:PATCH])
     for one, (x0, y0, x1, y1) in zip(maps, boxes, strict=True):
         total = float(one.sum())
@@ -65,16 +90,28 @@ def scored(maps: Maps, boxes: list[tuple[float, float, float, float]]) -> dict[s
         outer = (x >= x0 - reach) & (x < x1 + reach) & (y >= y0 - reach) & (y < y1 + reach)
         inner = (x >= x0 + reach) & (x < x1 - reach) & (y >= y0 + reach) & (y < y1 - reach)
         rim = outer & ~inner
-        hits.append(bool(lesion.ravel()[int(one.argmax())]))
-        inside.append(float(one[lesion].sum()) / total)
-        rims.append(float(one[rim].sum()) / total)
-        excess.append(rims[-1] / float(rim.mean()))
-    if not hits:
-        return {"n": 0}
-    return {
-        "n": len(hits), "pointing": float(np.mean(hits)), "inside": float(np.mean(inside)), "rim": float(np.mean(rims)),
-        "rim_excess": float(np.mean(excess)),
-    }  # fmt: skip
+        on_rim = float(one[rim].sum()) / total
+        hit = bool(lesion.ravel()[int(one.argmax())])
+        found.append((hit, float(one[lesion].sum()) / total, on_rim, on_rim / float(rim.mean())))
+    columns = np.array(found, dtype=np.float64).reshape(-1, 4).T
+    return Looks(columns[0].astype(bool), *columns[1:])
+
+
+def seam(real: Looks, painted: Looks, key: int = 0) -> dict[str, float]:
+    """Whether a classifier looks at the rim of painted lesions more than of real ones: one-sided, by 999 permutations.
+
+    difference: of the mean rim excess. p is at least 0.001, and 1 where either has fewer than 2 lesions.
+    """
+    sets = real.excess, painted.excess
+    if min(map(len, sets)) < 2:
+        return {"difference": float("nan"), "p": 1.0}
+    both, count = np.concatenate(sets), len(real.excess)
+    seen = float(sets[1].mean() - sets[0].mean())
+    rng = np.random.default_rng([key, 67])
+    drawn = [
+        float(mixed[count:].mean() - mixed[:count].mean()) for mixed in (rng.permutation(both) for _ in range(999))
+    ]
+    return {"difference": seen, "p": (1 + sum(value >= seen for value in drawn)) / 1000}
 
 
 def two_sample(first: NDArray[np.float64], second: NDArray[np.float64], key: int = 0) -> dict[str, float]:
@@ -107,9 +144,10 @@ def features(model: nn.Module, patches: Patches) -> NDArray[np.float64]:
 def explain(models: Path, real: Patches, painted: Patches, panels: Path) -> dict[str, Any] | None:
     """Explains the classifiers that a CAD study kept, on its real test lesions and its painted ones.
 
-    Returns, by arm: each method's scores on both, and a test whether the features of the two differ, with a
-    two-dimensional picture of them (t-SNE). None where no model was kept. Writes pictures of the maps into `panels`:
-    a column a lesion, the patch above, then a row a method, brighter where the map is.
+    Returns, by arm: each method's scores on both; the seam test of each method, corrected after Holm; and a test
+    whether the features of the two differ, with a two-dimensional picture of them (t-SNE). None where no model was
+    kept. Writes pictures of the maps into `panels`: a column a lesion, the patch above, then a row a method, brighter
+    where the map is.
     """
     panels.mkdir(exist_ok=True)
     found: dict[str, Any] = {}
@@ -118,15 +156,22 @@ def explain(models: Path, real: Patches, painted: Patches, panels: Path) -> dict
         model = networks.classifier(0)
         model.load_state_dict(networks.load_weights(path))
         model.eval()
+        looks: dict[str, list[Looks]] = {}
         lines = []
         for what, patches in lesions.items():
             drawn = {}
             for name, run in methods(model).items():
                 drawn[name] = np.maximum(run(_batch(patches)).detach().double().numpy(), 0)
-                lines.append({"method": name, "lesions": what, **scored(drawn[name], patches.boxes)})
+                looks.setdefault(name, []).append(scored(drawn[name], patches.boxes))
+                lines.append({"method": name, "lesions": what, **looks[name][-1].means()})
             _write_panel(patches, list(drawn.values()), panels / f"{path.stem}-{what}.png")
+        tests = [{"method": name, **seam(*pair)} for name, pair in looks.items()]
+        for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
+            test["p_holm"] = corrected
         sets = [features(model, patches) for patches in lesions.values()]
-        found[path.stem] = {"maps": lines, "features": {**two_sample(sets[0], sets[1]), "points": _flat(sets)}}
+        found[path.stem] = {
+            "maps": lines, "seam": tests, "features": {**two_sample(sets[0], sets[1]), "points": _flat(sets)},
+        }  # fmt: skip
     return found or None
 
 

@@ -34,8 +34,8 @@ def cad(
     """
     from dataclasses import replace
 
+    from mame.assess.cad.plan import QUICK, RESULT, Plan
     from mame.assess.cad.report import verdicts, write_report
-    from mame.assess.cad.study import QUICK, RESULT, Plan
     from mame.assess.cad.study import cad as study
 
     plan = replace(QUICK if quick else Plan(), seed=seed)

@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 from assess.readers.sets import make_set
 from mame.assess.cad import networks
 from mame.assess.cad.arms import REAL, Arm, Sampler
+from mame.assess.cad.guard import check_apart
+from mame.assess.cad.plan import QUICK
 from mame.assess.cad.report import write_report
 from mame.assess.cad.scenes import PATCH, Scene, patches_of, phantom_scenes
-from mame.assess.cad.study import QUICK, cad
-from mame.assess.explain import methods, scored, two_sample
+from mame.assess.cad.study import cad
+from mame.assess.explain import Looks, methods, scored, seam, two_sample
 from mame.cli import app
 from mame.dataset.layout import Split
 from mame.dataset.pseudonyms import patient_hash
@@ -74,15 +76,18 @@ def test_a_small_study_runs_goes_on_and_says_what_it_can_t_show(sets: tuple[Path
         "synthetic, then real",
     ]
     assert all(line["low"] <= line["auroc"] <= line["high"] for line in result.classifier)
-    assert all("p_holm" in line for line in result.detector[1:])
+    assert all("p_holm" in line and "p_holm" in line["froc"] for line in result.detector[1:])
+    assert all(line["froc"]["low"] <= line["froc"]["score"] <= line["froc"]["high"] for line in result.detector)
     assert any("no power" in note for note in result.notes)
     assert any("not to be trusted" in note for note in result.notes)
-    assert any("minutes" in line for line in lines)
+    told = [next(i for i, line in enumerate(lines) if word in line) for word in ("minutes", "phantoms first", "1 of 8")]
+    assert told == sorted(told)  # the time is said before anything is trained
     assert result.explain is not None
     with Image.open(next((tmp_path / "out" / "panels").glob("*-real.png"))) as panel:
         assert panel.height == 4 * 2 * PATCH
     page = write_report(result, tmp_path / "out").read_text()
     assert page.count("data:image/png") == 4
+    assert page.count("to see a seam") + page.count("sees a seam") == 2
     assert "http" not in page.replace("http-equiv", "")
     runs = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").iterdir()}
     assert len(runs) == 8
@@ -96,6 +101,10 @@ def test_a_small_study_runs_goes_on_and_says_what_it_can_t_show(sets: tuple[Path
     assert again.classifier == result.classifier
     with pytest.raises(MameError, match="steps 2 there, 3 here"):
         cad(*sets, tmp_path / "out", replace(TINY, steps=3), lines.append)
+    other = tmp_path / "other"
+    shutil.copytree(sets[1], other)
+    with pytest.raises(MameError, match=r"cohort .* there, .* here"):
+        cad(sets[0], other, tmp_path / "out", TINY, lines.append)
 
 
 def test_a_cohort_whose_generator_saw_test_patients_is_refused(sets: tuple[Path, Path], tmp_path: Path) -> None:
@@ -113,6 +122,27 @@ def test_a_cohort_whose_generator_saw_test_patients_is_refused(sets: tuple[Path,
     with pytest.raises(MameError, match="test patients"):
         cad(real, real, tmp_path / "out", TINY, lambda _: None)
     assert not (tmp_path / "out").exists()
+
+    def notes(**training: object) -> list[str]:
+        (model / "mam-e.json").write_text(json.dumps({"frame": "field", "training": training}))
+        return check_apart(real, cohort)
+
+    key = next(iter(open_set(real).keys))
+    assert notes(patients=["0" * 12], keys=[key], patients_of_base=True) == []
+    assert "does not say which patients it saw" in notes()[0]
+    assert "which patients its base saw" in notes(patients=[], keys=[], patients_of_base=False)[0]
+    assert "another key" in notes(patients=["0" * 12], keys=["f" * 16], patients_of_base=True)[0]
+
+
+def test_a_set_whose_sides_share_patients_is_refused(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed"
+    shutil.copytree(sets[0], mixed)
+    patient = open_set(mixed).rows(Split.TEST)[0].patient
+    place = mixed / "train" / "metadata.jsonl"
+    rows = [json.loads(line) for line in place.read_text().splitlines()]
+    place.write_text("".join(json.dumps(row | {"patient": patient}) + "\n" for row in rows))
+    with pytest.raises(MameError, match="on its other sides, too"):
+        cad(mixed, sets[1], tmp_path / "out", TINY, lambda _: None)
 
 
 def test_sets_without_lesions_or_a_test_side_are_refused_in_one_line(sets: tuple[Path, Path], tmp_path: Path) -> None:
@@ -135,14 +165,26 @@ def test_maps_are_scored_by_what_they_point_at() -> None:
     middle = np.exp(-((x - 30) ** 2 + (y - 30) ** 2) / 8)
     ring = ((np.maximum(abs(x - 29.5), abs(y - 29.5)) - 10) ** 2 < 4).astype(float)
     flat = np.ones((PATCH, PATCH))
-    looks = [scored(one[None], [box]) for one in (middle, ring, flat)]
+    looks = [scored(one[None], [box]).means() for one in (middle, ring, flat)]
     assert looks[0]["pointing"] == 1
     assert looks[0]["inside"] > 0.95
     assert looks[0]["rim_excess"] < 0.3
     assert looks[1]["rim_excess"] > 5
     assert looks[2]["rim_excess"] == pytest.approx(1.0)
     assert looks[2]["inside"] == pytest.approx(400 / PATCH**2)
-    assert scored(np.zeros((1, PATCH, PATCH)), [box]) == {"n": 0}
+    assert scored(np.zeros((1, PATCH, PATCH)), [box]).means() == {"n": 0}
+
+
+def test_the_seam_test_keeps_its_level_and_sees_a_rim() -> None:
+    def looks(excess: np.ndarray) -> Looks:
+        return Looks(np.ones(len(excess), bool), excess, excess, excess)
+
+    rng = np.random.default_rng(2)
+    same = [seam(looks(rng.gamma(4, 0.3, 20)), looks(rng.gamma(4, 0.3, 20)), key)["p"] for key in range(100)]
+    assert sum(p < 0.05 for p in same) <= 11
+    assert seam(looks(rng.gamma(4, 0.3, 20)), looks(1.0 + rng.gamma(4, 0.3, 20)))["p"] < 0.01
+    assert seam(looks(1.0 + rng.gamma(4, 0.3, 20)), looks(rng.gamma(4, 0.3, 20)))["p"] > 0.5  # one-sided
+    assert seam(looks(np.ones(1)), looks(np.ones(9)))["p"] == 1.0
 
 
 def test_the_two_sample_test_keeps_its_level_and_sees_a_shift() -> None:
@@ -185,7 +227,7 @@ def test_the_seam_of_a_plain_copy_is_seen_and_a_feathered_one_is_not() -> None:
         batch = torch.from_numpy(patches.pixels[patches.lesion])[:, None].expand(-1, 3, -1, -1).contiguous()
         boxes = [box for box, lesion in zip(patches.boxes, patches.lesion, strict=True) if lesion]
         maps = methods(model)["integrated gradients"](batch).detach().numpy()
-        rims.append(scored(maps, boxes)["rim_excess"])
+        rims.append(scored(maps, boxes).means()["rim_excess"])
     assert rims[0] > 1.15 * rims[1]
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from mame.assess.cad.study import PANELS, Result
+from mame.assess.cad.plan import PANELS, Result
 from mame.formats.atomic import atomic_write
 
 PAGE = "cad.html"
 SIDE = 260  # of a drawing
 WIDEST_RATE = 4.0  # false detections a picture
-NAMES = {"auroc": "AUROC", "map50": "mAP50"}
+NAMES = {"auroc": "AUROC", "map50": "mAP50", "score": "FROC score"}
+LEVEL = 0.05
 
 
 def write_report(result: Result, folder: Path) -> Path:
@@ -22,7 +23,7 @@ def write_report(result: Result, folder: Path) -> Path:
     environment = Environment(loader=PackageLoader("mame.assess.cad"), autoescape=True)
     page = environment.get_template("cad.html.j2").render(
         result=result, verdicts=verdicts(result), froc=_froc(result), clouds=_clouds(result), side=SIDE,
-        panels=_panels(folder / PANELS) if result.explain else [],
+        tables=_tables(result), panels=_panels(folder / PANELS) if result.explain else [],
     )  # fmt: skip
     with atomic_write(folder / PAGE, force=True) as file:
         file.write(page.encode())
@@ -30,22 +31,50 @@ def write_report(result: Result, folder: Path) -> Path:
 
 
 def verdicts(result: Result) -> list[str]:
-    """A plain sentence for each arm and system."""
-    said = []
-    for task, lines, figure in (("classifier", result.classifier, "auroc"), ("detector", result.detector, "map50")):
-        for line in lines:
-            text = (
-                f"{task}, {line['arm']}: {NAMES[figure]} {line[figure]:.3f} ({line['low']:.3f} to {line['high']:.3f})"
-            )
-            if "p_holm" in line:
-                better = "gains" if line["difference"] > 0 else "loses"
-                shown = better if line["p_holm"] < 0.05 else "is not shown to differ"
-                text += (
-                    f"; {shown}: {line['difference']:+.3f} ({line['difference_low']:+.3f} to "
-                    f"{line['difference_high']:+.3f}), p = {line['p_holm']:.3g} after Holm"
-                )
-            said.append(text)
-    return said
+    """A plain sentence for each arm and system, and for each classifier that was explained."""
+    said = [f"classifier, {line['arm']}: {_figure(line, 'auroc')}{_gain(line)}" for line in result.classifier]
+    said += [f"detector, {line['arm']}: {_figure(line, 'map50')}{_gain(line)}" for line in result.detector]
+    for line in result.detector:
+        said.append(f"detector, {line['arm']}: {_figure(line['froc'], 'score')}{_gain(line['froc'])}")
+    return said + [seam_verdict(name, one["seam"]) for name, one in (result.explain or {}).items()]
+
+
+def seam_verdict(name: str, tests: list[dict[str, Any]]) -> str:
+    """Whether any method shows that a classifier looks at the rim of painted lesions more than of real ones."""
+    worst = min(tests, key=lambda test: float(test["p_holm"]))
+    seen = "sees a seam on painted lesions" if worst["p_holm"] < LEVEL else "is not shown to see a seam"
+    return (
+        f"{name}: {seen} (rim against real lesions' {worst['difference']:+.2f} by {worst['method']}, "
+        f"p = {worst['p_holm']:.3g} after Holm)"
+    )
+
+
+def _figure(line: dict[str, Any], name: str) -> str:
+    return f"{NAMES[name]} {line[name]:.3f} ({line['low']:.3f} to {line['high']:.3f})"
+
+
+def _gain(line: dict[str, Any]) -> str:
+    if "p_holm" not in line:
+        return ""
+    better = "gains" if line["difference"] > 0 else "loses"
+    shown = better if line["p_holm"] < LEVEL else "is not shown to differ"
+    return (
+        f"; {shown}: {line['difference']:+.3f} ({line['difference_low']:+.3f} to {line['difference_high']:+.3f}), "
+        f"p = {line['p_holm']:.3g} after Holm"
+    )
+
+
+def _tables(result: Result) -> list[dict[str, Any]]:
+    """Each figure with its lines, all alike: arm, value, low, high, and the difference where there is one."""
+    parts: list[tuple[str, str, list[dict[str, Any]]]] = [
+        ("Classifier of patches", "auroc", result.classifier),
+        ("Detector, precision", "map50", result.detector),
+        ("Detector, sensitivity", "score", [{"arm": line["arm"], **line["froc"]} for line in result.detector]),
+    ]
+    return [
+        {"title": title, "name": NAMES[name], "lines": [{**line, "value": line[name]} for line in lines]}
+        for title, name, lines in parts
+    ]
 
 
 def _panels(folder: Path) -> list[dict[str, str]]:
