@@ -65,6 +65,7 @@ def read_tab() -> None:
             images = gr.Slider(4, 200, 28, step=1, label=texts.STUDY_IMAGES)
             readers = gr.Slider(1, 20, 1, step=1, label=texts.STUDY_READERS)
         draw = gr.Button(texts.NEW_STUDY, elem_id="draw-study")
+    afresh = gr.Checkbox(False, label=texts.NEW_LINKS, info=texts.NEW_LINKS_INFO)
     serve = gr.Button(texts.SERVE_STUDY, variant="primary", elem_id="serve-study")
     links = gr.Markdown("", elem_id="links", elem_classes="mame-status", buttons=[])
 
@@ -75,25 +76,36 @@ def read_tab() -> None:
                   repeats=0, readers=int(readers), seed=0, margin=0.1, force=False)  # fmt: skip
         return texts.STUDY_DRAWN.format(folder=study.strip())
 
-    def served(study: str) -> str:
-        from mame.assess.readers.store import AnswerStore
-        from mame.web.room.app import room
-        from mame.web.server import address_of, free_port, run
+    rooms: dict[Path, str] = {}
+    opening = threading.Lock()
 
-        folder = _folder(study)
+    def served(study: str, afresh: bool) -> str:
+        from mame.assess.readers.store import AnswerStore
+
+        folder = _folder(study).resolve()
         store = AnswerStore(folder)
-        port = free_port(HOST, 0)
-        app = room(folder, HOST)
-        address = address_of(HOST, port)
-        if store.has_tokens():
-            lines = [texts.LINKS_HOLD.format(address=address)]
-        else:
-            lines = [texts.READING_AT, *[f"- [{address}#{token}]({address}#{token})" for token in store.make_tokens()]]
-        threading.Thread(target=run, args=(app, HOST, port), daemon=True).start()
-        return "\n".join(lines)
+        with opening:  # a study has one room, however often it is opened
+            if folder not in rooms:
+                rooms[folder] = _open_room(folder)
+            address = rooms[folder]
+            if store.has_tokens() and not afresh:
+                return texts.LINKS_HOLD.format(address=address)
+            links = [f"{address}#{token}" for token in store.make_tokens()]
+        return "\n".join([texts.READING_AT, *[f"- [{link}]({link})" for link in links]])
 
     draw.click(in_words(drawn, links), [study, real, synthetic, images, readers], links, api_visibility="private")
-    serve.click(in_words(served, links), study, links, api_visibility="private")
+    serve.click(in_words(served, links), [study, afresh], links, api_visibility="private")
+
+
+def _open_room(folder: Path) -> str:
+    """Starts the reading room of a study on this computer; returns its address."""
+    from mame.web.room.app import room
+    from mame.web.server import address_of, free_port, run
+
+    app = room(folder, HOST)
+    port = free_port(HOST, 0)
+    threading.Thread(target=run, args=(app, HOST, port), daemon=True).start()
+    return address_of(HOST, port)
 
 
 def _folder(text: str) -> Path:

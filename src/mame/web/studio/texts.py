@@ -94,6 +94,7 @@ READ = "Read"
 STUDY_FOLDER, STUDY_INFO = "Folder of a reader study", "One that `mam-e readers new` has drawn, or a new one"
 NEW_STUDY, SERVE_STUDY = "Draw a study", "Open the reading room"
 STUDY_IMAGES, STUDY_READERS = "Images of each kind", "Readers"
+NEW_LINKS, NEW_LINKS_INFO = "Give out new links", "For links that were lost: the old ones end, answers stay"
 READING_AT = "The reading room is open. A link for each reader, given out once:"
 
 UNFORESEEN = "That failed ({kind}); the terminal that the studio runs in says more."
