@@ -127,7 +127,7 @@ class Denoise(nn.Module):
         if "masked" in batch:
             beside = torch.cat([batch["mask"], batch["masked"]], dim=1)
             seen = torch.cat([seen, beside.repeat(len(seen) // len(beside), 1, 1, 1)], dim=1)
-        said: Tensor = self.unet(seen.contiguous(memory_format=torch.channels_last), timesteps, text).sample
+        said: Tensor = self.unet(seen, timesteps, text).sample
         return said.float()
 
     def weighed(self, error: Tensor, batch: Batch) -> Tensor:
@@ -159,7 +159,7 @@ class Decode(nn.Module):
         """Absolute error, the error of gradients at three scales, and of the strength of texture as far as weighed."""
         wanted = batch["pixels"] * 2 - 1
         latents = batch["latents"] / self.autoencoder.config.scaling_factor
-        given = self.autoencoder.decode(latents.contiguous(memory_format=torch.channels_last)).sample.float()
+        given = self.autoencoder.decode(latents).sample.float()
         loss = (given - wanted).abs().mean()
         a, b = given.mean(dim=1, keepdim=True), wanted
         for _ in range(3):

@@ -13,7 +13,7 @@ from PIL import Image
 from mame.diffusion import latent
 from mame.diffusion.config import Goal, TrainConfig
 from mame.diffusion.data import held_out_of
-from mame.diffusion.device import Compute
+from mame.diffusion.device import Compute, choose_compute
 from mame.diffusion.distill import GRID
 from mame.diffusion.folders import FewSteps, ModelCard
 from mame.diffusion.model import Model
@@ -34,9 +34,8 @@ def sample_grid(parts: Any, config: TrainConfig, path: Path) -> NDArray[np.uint8
     few = FewSteps(guidance=config.guidance, grid=GRID) if config.goal is Goal.FAST else None
     model = Model("training", path, ModelCard(), parts, compute, few)
     parts.autoencoder.to(compute.device)
-    kind = compute.device.type
-    half = torch.bfloat16 if kind == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
-    with torch.autocast(kind, dtype=half):
+    fastest = choose_compute(str(compute.device)).dtype
+    with torch.autocast(compute.device.type, dtype=fastest, enabled=fastest is not torch.float32):
         rows = _painted(model, config) if config.paints else [_made(model, config)]
     row = np.concatenate(rows, axis=0)
     grid = (np.clip(row, 0, 1) * 255).round().astype(np.uint8)
