@@ -19,7 +19,7 @@ from mame.dataset.plan import Item, Options
 from mame.dataset.prepare import prepare_items
 from mame.dataset.pseudonyms import patient_hash
 from mame.dataset.read import open_set
-from mame.diffusion import train
+from mame.diffusion import cache, train
 from mame.diffusion.cache import SHARD, build_cache
 from mame.diffusion.config import TrainConfig
 from mame.diffusion.data import examples_of, held_out_of, open_data
@@ -27,6 +27,7 @@ from mame.diffusion.folders import ModelCard, read_card
 from mame.diffusion.model import load_parts, save_model
 from mame.diffusion.start import starting_parts
 from mame.errors import MameError
+from mame.mammogram import Description
 
 from .tiny_sd import write_tiny_sd
 
@@ -133,6 +134,24 @@ def test_a_cache_is_filled_once_and_a_longer_source_adds_to_it(base: Path, tmp_p
     for name, value in longer.batch([2]).items():
         assert torch.equal(value, first[name])
     assert SHARD > 6
+
+
+def test_runs_that_fill_a_shared_cache_at_once_both_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process, save = [1], cache.save_file
+    tensors, words = {"latents": torch.ones(2, 4, 8, 8)}, [cache.Words(Description())] * 2
+
+    def overtaken(*args: Any, **more: Any) -> None:
+        save(*args, **more)
+        if process == [1]:  # the other writes the same shard while this one is between writing and renaming
+            process[0] = 2
+            cache.write_shard(tmp_path, 0, tensors, words)
+            process[0] = 1
+
+    monkeypatch.setattr("os.getpid", lambda: process[0])
+    monkeypatch.setattr(cache, "save_file", overtaken)
+    cache.write_shard(tmp_path, 0, tensors, words)
+    assert torch.equal(cache.LatentCache(tmp_path, 2).batch([0, 1])["latents"], tensors["latents"])
+    assert [path.name for path in tmp_path.iterdir()] == ["0000000.safetensors"]
 
 
 def test_a_free_caption_reaches_the_model(told: Callable[..., TrainConfig], prepared: Path, tmp_path: Path) -> None:

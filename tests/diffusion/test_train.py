@@ -189,6 +189,19 @@ def test_a_run_folder_is_not_taken_twice_and_not_resumed_with_other_options(tmp_
     train._open_run(config.model_copy(update={"steps": 9}), True, alone)
 
 
+def test_a_second_run_in_the_folder_of_one_at_work_is_refused(tmp_path):
+    config = TrainConfig(**SMALL, out=tmp_path / "r")
+    alone = train.open_accelerator(config, settle(config))
+    with (
+        train._held(config.out, alone),
+        pytest.raises(MameError, match="another run is writing here"),
+        train._held(config.out, alone),
+    ):
+        pass
+    with train._held(config.out, alone):  # the first is done
+        pass
+
+
 def test_an_unprepared_source_is_refused(tmp_path):
     with pytest.raises(MameError, match="not a prepared data set"):
         open_examples(str(tmp_path), "views", 64)

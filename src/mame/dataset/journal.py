@@ -11,6 +11,7 @@ from typing import Any
 
 from mame.dataset.layout import UNFINISHED, json_line, write_json
 from mame.errors import MameError
+from mame.formats.lock import hold_alone
 
 JOURNAL = "journal.jsonl"
 ORDER = "order.json"
@@ -42,17 +43,10 @@ class Journal:
     def _hold(self) -> None:
         """For one run at a time: of two that write at once, each cuts off what the other has written."""
         try:
-            import fcntl
-        except ImportError:  # no such locks on this system
-            return
-        try:
-            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            hold_alone(self._file.fileno(), self.path.parent.parent)
+        except MameError:
             self._file.close()
-            folder = self.path.parent.parent
-            raise MameError(f"{folder}: another run is writing here; wait until it is done, or stop it") from None
-        except OSError:  # a file system without locks
-            return
+            raise
 
     def _read(self) -> None:
         """Finds the lines, and cuts off what a killed run had not finished writing."""

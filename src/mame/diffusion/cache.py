@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -133,7 +134,7 @@ def _fill(
 def write_shard(folder: Path, start: int, tensors: Tensors, words: list[Words]) -> None:
     """Write the shard that begins at number `start`: whole or absent. Raises MameError on a full disk."""
     path = shard_path(folder, start)
-    beside = path.with_suffix(".part")
+    beside = path.with_suffix(f".{os.getpid()}.part")  # runs that share the cache may write the same shard at once
     said = {"descriptions": json.dumps([asdict(one.description) for one in words])}
     if any(one.text is not None for one in words):
         said["texts"] = json.dumps([one.text for one in words])

@@ -11,6 +11,7 @@ from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import Any
 
+from mame.cluster import usable_cores
 from mame.diffusion.config import TrainConfig
 from mame.errors import MameError
 
@@ -100,7 +101,7 @@ def _run(rank: int, port: int, config: TrainConfig, resume: bool, bar: bool, tol
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(config.processes),
         "LOCAL_WORLD_SIZE": str(config.processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config.processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // config.processes)))
     import torch
 
     if not torch.cuda.is_available():

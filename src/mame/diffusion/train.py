@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import os
 import signal
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ from mame.diffusion.shard import asked_by_launcher, cut, full, put_together
 from mame.diffusion.start import choose_trainable, save_result, starting_parts
 from mame.diffusion.watch import Announce, Progress, Watch, check_tracker
 from mame.errors import MameError
+from mame.formats.atomic import atomic_write
+from mame.formats.lock import hold_alone
 
 SKIPPED_AT_MOST = 20  # steps in a row that fp16's scaling may drop before the run counts as diverged
 
@@ -72,10 +75,11 @@ def train(
     examples_of(config)  # a wrong name must not leave a run behind
     if settled.instead:
         say(settled.instead)
+    say(f"trains on {settled}")
     with memory_end_told(config):
         parts = starting_parts(config, say)
-        run = _open_run(config, resume, accelerator)
-        with _Stop() as stop:
+        with _held(config.out, accelerator), _Stop() as stop:
+            run = _open_run(config, resume, accelerator)
             data = fit(config, parts, run, say, progress, stop, settled, accelerator)
         if stop.asked is not None:
             say(f"stopped; {run} goes on with --resume")
@@ -118,7 +122,7 @@ def fit(
             parts.unet, parts.text_encoder, parts.tokenizer, parts.scheduler, config
         )
     )
-    objective.train().to(device, memory_format=torch.contiguous_format if config.shard else torch.channels_last)
+    objective.train().to(device, memory_format=torch.contiguous_format if config.shard else settled.memory_format)
     save_memory_and_time(objective, config, settled)
     whole = cut(objective) if config.shard else {}
     trained = [p for p in objective.parameters() if p.requires_grad]
@@ -263,6 +267,24 @@ def _everyone(asked: bool, accelerator: Accelerator) -> bool:
     return bool(accelerator.reduce(told, reduction="sum") > 0)
 
 
+@contextmanager
+def _held(run: Path, accelerator: Accelerator) -> Iterator[None]:
+    """The folder for this run alone: two that write checkpoints there would each go on from the other's."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        folder = os.open(run, os.O_RDONLY)
+    except OSError as error:
+        raise MameError(f"{run}: cannot be written: {error.strerror}") from error
+    try:
+        hold_alone(folder, run)
+        yield
+    finally:
+        os.close(folder)
+
+
 def _open_run(config: TrainConfig, resume: bool, accelerator: Accelerator) -> Path:
     run = config.out
     told = run / "config.yaml"
@@ -276,7 +298,8 @@ def _open_run(config: TrainConfig, resume: bool, accelerator: Accelerator) -> Pa
     if accelerator.is_main_process:
         try:
             run.mkdir(parents=True, exist_ok=True)
-            told.write_text(config.to_yaml(), encoding="utf-8")
+            with atomic_write(told, force=True) as file:
+                file.write(config.to_yaml().encode())
         except OSError as error:
             raise MameError(f"{run}: cannot be written: {error.strerror}") from error
     return run
