@@ -77,3 +77,10 @@ def test_a_recipe_of_another_goal_or_name_is_refused() -> None:
         told(goal="healthy", recipe="paper-nothing")
     with pytest.raises(MameError, match="not for an autoencoder"):
         told(goal="autoencoder", recipe="default")
+
+
+def test_an_unknown_option_is_refused_with_the_one_that_was_meant() -> None:
+    with pytest.raises(MameError, match=r"options: stepz: is no option; did you mean steps\?"):
+        told(goal="healthy", stepz=3)
+    with pytest.raises(MameError, match=r"qqq: is no option$"):
+        told(goal="healthy", qqq=3)

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.accelerator import Accelerator
 from safetensors.torch import load_file
 
 from mame.diffusion import checkpoints, train, watch
-from mame.diffusion.config import TrainConfig
+from mame.diffusion.config import Optimizer, Precision, TrainConfig
 from mame.diffusion.device import Compute
-from mame.diffusion.machine import settle
+from mame.diffusion.machine import Settled, settle
 from mame.diffusion.model import load_parts
 from mame.diffusion.objectives import Denoise
 from mame.errors import MameError
@@ -176,8 +177,22 @@ def test_a_machine_says_in_one_line_what_it_does_instead(told: Any, monkeypatch:
     assert settled.instead == "no GPU here: fp32 rather than fp16, AdamW in 32 bits rather than 8"
     assert (settled.precision, settled.optimizer, settled.compiled) == ("fp32", "adamw", False)
     assert settle(told()).instead == ""
+    assert settle(told(precision="bf16")).instead == "no units for bf16 here: fp32 rather than bf16"
+    assert settle(told(precision="auto")).precision == "fp32"
     lines = run(told(precision="fp16", optimizer="adamw8bit", steps=1))
     assert lines.count(settled.instead) == 1
+    assert lines.count("trains on the processor, fp32, adamw") == 1
+
+
+def test_pictures_lie_in_memory_as_the_precision_wants_it(told: Any) -> None:
+    places = {"cpu": torch.device("cpu"), "cuda": torch.device("cuda")}
+    layouts = {
+        (place, precision): Settled(device, precision, Optimizer.ADAMW, False).memory_format
+        for place, device in places.items()
+        for precision in (Precision.FP32, Precision.BF16)
+    }
+    last = [key for key, layout in layouts.items() if layout is torch.channels_last]
+    assert last == [("cpu", "bf16"), ("cuda", "fp32"), ("cuda", "bf16")]
 
 
 def test_a_gpu_without_8_bit_adam_says_so(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +225,31 @@ def test_a_tracker_that_is_not_installed_is_told_before_anything_is_made(
     with pytest.raises(MameError, match="pip install wandb"):
         run(told(tracker="wandb"))
     assert not told().out.exists()
+
+
+def test_a_tracker_that_cannot_start_is_told(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise ValueError("no API key\nmore")
+
+    monkeypatch.setattr(Accelerator, "init_trackers", fails)
+    with pytest.raises(MameError, match=r"tracker tensorboard: can't be started \(no API key\)"):
+        run(told(tracker="tensorboard"))
+
+
+def test_a_tracker_that_fails_on_the_way_costs_nothing_but_itself(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def fails(self: Accelerator, values: Any, step: int, **_: Any) -> None:
+        if self.trackers:
+            calls.append(step)
+            raise ConnectionError("the server is gone")
+
+    monkeypatch.setattr(Accelerator, "log", fails)
+    lines = run(told(tracker="tensorboard", steps=4))
+    assert calls == [0]
+    assert sum("the server is gone; it gets no more" in line for line in lines) == 1
+    assert [line["step"] for line in metrics(told()) if "validation_loss" in line] == [0, 2, 4]
+    assert (told().out / "model" / "model_index.json").is_file()
 
 
 def test_the_best_step_becomes_the_model(told: Any) -> None:

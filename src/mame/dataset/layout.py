@@ -335,7 +335,7 @@ def open_folder(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if (place / UNFINISHED).exists():
         raise MameError(f"{place}: its preparation is not finished; the same `mam-e prepare` again goes on with it")
     if not (place / DATASET).is_file():
-        raise MameError(f"{place}: is not a prepared data set (it has no {DATASET})")
+        raise MameError(f"{place}: is not a prepared data set (it has no {DATASET}); `mam-e prepare` makes one")
     said = read_json(place / DATASET)
     if said.get("format") != FORMAT:
         raise MameError(f"{place}: has format {said.get('format')!r}; this version reads format {FORMAT}")

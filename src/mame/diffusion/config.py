@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -201,6 +202,9 @@ class TrainConfig(BaseModel):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             told = first["msg"].removeprefix("Value error, ")
+            if first["type"] == "extra_forbidden":
+                near = get_close_matches(where, cls.model_fields, n=1)
+                told = f"is no option{f'; did you mean {near[0]}?' if near else ''}"
             raise MameError(f"{path or 'options'}: {f'{where}: ' if where else ''}{told}") from error
 
     @cached_property

@@ -260,6 +260,7 @@ def load_parts(folder: Path) -> Parts:
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = reason.partition(" If you want to")[0]  # the libraries' advice to their own callers
         raise MameError(f"{folder}: the model can't be opened: {reason}") from None
 
 

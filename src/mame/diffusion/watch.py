@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,12 @@ class Watch:
                 for key, value in config.model_dump(mode="json").items()
                 if isinstance(value, int | float | str)
             }
-            accelerator.init_trackers(project, config=told)
+            try:
+                accelerator.init_trackers(project, config=told)
+            except Exception as error:  # each tracker has its own: not logged in, no server, no room
+                raise MameError(
+                    f"tracker {config.tracker}: can't be started ({_reason(error)}); set it up, or take another"
+                ) from error
 
     def step(self, step: int, loss: torch.Tensor, rate: float) -> float | None:
         """Take note of a finished step's loss; every now and then, and at the end, tell it (and return it)."""
@@ -80,15 +86,17 @@ class Watch:
         with (self.run / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": round(time.time(), 1), "step": step, **facts}) + "\n")
         if numbers := {name: value for name, value in facts.items() if isinstance(value, int | float)}:
-            self.accelerator.log(numbers, step=step)
+            with self._tracking():
+                self.accelerator.log(numbers, step=step)
 
     def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
         """A picture (H×W grey) to the tracker, where it takes pictures."""
-        for tracker in self.accelerator.trackers if self.speaks else ():
-            if tracker.name == Tracker.TENSORBOARD:
-                tracker.writer.add_image(name, picture, global_step=step, dataformats="HW")
-            elif hasattr(tracker, "log_images"):
-                tracker.log_images({name: [picture]}, step=step)
+        for tracker in self._trackers():
+            with self._tracking():
+                if tracker.name == Tracker.TENSORBOARD:
+                    tracker.writer.add_image(name, picture, global_step=step, dataformats="HW")
+                elif hasattr(tracker, "log_images"):
+                    tracker.log_images({name: [picture]}, step=step)
 
     def say(self, text: str) -> None:
         """A line for whoever is looking."""
@@ -97,8 +105,27 @@ class Watch:
 
     def end(self) -> None:
         """Close the tracker."""
-        for tracker in self.accelerator.trackers if self.speaks else ():
-            tracker.finish()
+        for tracker in self._trackers():
+            with self._tracking():
+                tracker.finish()
+
+    def _trackers(self) -> list[Any]:
+        return list(self.accelerator.trackers) if self.speaks else []
+
+    @contextmanager
+    def _tracking(self) -> Iterator[None]:
+        """Goes on without a tracker that fails: a server that is gone must not cost hours of training."""
+        try:
+            yield
+        except Exception as error:
+            self.accelerator.trackers = []
+            self.announce(
+                f"tracker {self.config.tracker}: {_reason(error)}; it gets no more, metrics.jsonl holds everything"
+            )
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def peak_memory_gb() -> float:
