@@ -32,7 +32,7 @@ class Settled:
     def memory_format(self) -> torch.memory_format:
         """How pictures lie in memory while convolutions train.
 
-        Channels last suits 16-bit units; on a processor in float32 it costs an eighth (backward is slower than what
+        Channels last suits 16-bit units; on a processor in float32 it costs time (backward loses more than
         forward gains). It hangs on the precision alone, so that a resumed run rounds as it did before.
         """
         plain = self.device.type == "cpu" and self.precision is Precision.FP32
