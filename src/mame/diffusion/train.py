@@ -73,6 +73,7 @@ def train(
     )
     say = announce if accelerator.is_main_process else _silent
     examples_of(config)  # a wrong name must not leave a run behind
+    _check_folder(config, resume)  # before minutes go into opening a large base
     if settled.instead:
         say(settled.instead)
     say(f"trains on {settled}")
@@ -285,7 +286,8 @@ def _held(run: Path, accelerator: Accelerator) -> Iterator[None]:
         os.close(folder)
 
 
-def _open_run(config: TrainConfig, resume: bool, accelerator: Accelerator) -> Path:
+def _check_folder(config: TrainConfig, resume: bool) -> None:
+    """Raises MameError where the run's folder holds another run."""
     run = config.out
     told = run / "config.yaml"
     if told.exists():
@@ -294,6 +296,12 @@ def _open_run(config: TrainConfig, resume: bool, accelerator: Accelerator) -> Pa
         changed = config.differences(TrainConfig.read(told))
         if changed:
             raise MameError(f"{run} was started with other options: {', '.join(changed)}")
+
+
+def _open_run(config: TrainConfig, resume: bool, accelerator: Accelerator) -> Path:
+    run = config.out
+    told = run / "config.yaml"
+    _check_folder(config, resume)
     accelerator.wait_for_everyone()  # all have looked before one writes
     if accelerator.is_main_process:
         try:
