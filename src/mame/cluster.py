@@ -190,7 +190,7 @@ def _connected(address: str) -> tuple[Any, bool]:
     _check_reachable(address)
     try:
         ray.init(
-            address=None if address == LOCAL_RAY else address,
+            address=address,  # "local" is Ray's word, too; None would take any cluster that ever ran here
             include_dashboard=False if address == LOCAL_RAY else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
