@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from mame.assess.features import CACHE
@@ -66,16 +69,40 @@ def draw(folder: Path, seed: int, count: int, size: int) -> Path:
 def whole(place: Path, count: int, size: int, workers: int) -> None:
     real, synthetic = draw(place / "real", 1, count, size), draw(place / "synthetic", 2, count, size)
     began = time.monotonic()
-    assess(real, synthetic, place / "report", Order(workers=workers), say=lambda text: None)
+    with most_memory() as peak:
+        assess(real, synthetic, place / "report", Order(workers=workers), say=lambda text: None)
     first = time.monotonic() - began
     began = time.monotonic()
     assess(real, synthetic, place / "again", Order(workers=workers), say=lambda text: None)
     again = time.monotonic() - began
-    own, theirs = (resource.getrusage(who).ru_maxrss / 1e6 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(
         f"report of {count} against {count} at {size}x{size}, {workers} workers: {first / 60:.1f} min, again with what "
-        f"was measured {again / 60:.1f} min; peak memory {own:.2f} GB, and {theirs:.2f} GB the largest worker"
+        f"was measured {again / 60:.1f} min; peak memory {peak[0] / 1e9:.2f} GB, workers included; load "
+        f"{os.getloadavg()[0]:.1f}"
     )
+
+
+@contextmanager
+def most_memory() -> Iterator[list[int]]:
+    """Bytes that this process and its workers had at most, what they share counted once (PSS), asked twice a second."""
+    peak, done = [0], threading.Event()
+
+    def watch() -> None:
+        me = psutil.Process()
+        while not done.wait(0.5):
+            total = 0
+            for process in (me, *me.children(recursive=True)):
+                with suppress(psutil.Error):
+                    total += process.memory_full_info().pss
+            peak[0] = max(peak[0], total)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()
 
 
 def against_reference(place: Path, count: int, size: int) -> None:
