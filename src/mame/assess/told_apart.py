@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mame.assess.features import Measures
-from mame.assess.figures import Figure, groups_of, interval, resampled
+from mame.assess.figures import RESAMPLES, Figure, groups_of, halves, interval, resampled
 
 Floats = NDArray[np.float64]
 FOLDS = 5
+SPLITS = 5
+"""How often the real pictures are halved for the floor."""
 POWER = 0.95
 """AUROC that must be reached on phantoms against real pictures, or the classifier shows nothing."""
 
@@ -35,23 +37,25 @@ def told_apart(
 ) -> Told:
     """The classifier on synthetic pictures, and the same on phantoms. whose: patients of real and synthetic ones.
 
-    Floor of the AUROC: real pictures of one half of the patients against the other.
+    Floor of the AUROC: real pictures of one half of the patients against the other, the mean of several halvings.
     """
-    from mame.assess.figures import halves
-
-    rng = np.random.default_rng([seed, 66])
-    one, other = halves(whose[0], rng)
     everything = _features(real)
-    floor = float("nan")
-    if min(len(one), len(other)) >= FOLDS:
-        owners = [whose[0][i] for i in one], [whose[0][i] for i in other]
-        floor = separated(everything[one], everything[other], owners, seed).value
+    rng = np.random.default_rng([seed, 66])
+    floors = []
+    for _ in range(SPLITS):
+        one, other = halves(whose[0], rng)
+        if min(len(one), len(other)) >= FOLDS:
+            owners = [whose[0][i] for i in one], [whose[0][i] for i in other]
+            floors.append(separated(everything[one], everything[other], owners, seed, resamples=0).value)
+    floor = float(np.mean(floors)) if floors else float("nan")
     found = separated(everything, _features(synthetic), whose, seed)
     power = separated(everything, _features(phantoms), (whose[0], [""] * len(phantoms)), seed)
     return Told(Figure(found.value, found.low, found.high, floor, found.n, notes=found.notes), power)
 
 
-def separated(a: Floats, b: Floats, whose: tuple[Sequence[str], Sequence[str]], seed: int) -> Figure:
+def separated(
+    a: Floats, b: Floats, whose: tuple[Sequence[str], Sequence[str]], seed: int, resamples: int = RESAMPLES
+) -> Figure:
     """Cross-validated AUROC of a linear classifier for `b` against `a`, with a bootstrap interval by patient.
 
     Logistic regression on standardised features, of as many principal components as a fifth of the pictures.
@@ -94,7 +98,7 @@ def separated(a: Floats, b: Floats, whose: tuple[Sequence[str], Sequence[str]], 
     if len(set(y)) < 2:
         return Figure(float("nan"), n=min(len(a), len(b)))
     value = float(roc_auc_score(y, scores))
-    return Figure(value, *interval(value, again, seed), n=min(len(a), len(b)))
+    return Figure(value, *interval(value, again, seed, resamples), n=min(len(a), len(b)))
 
 
 def _features(measures: Measures) -> Floats:
