@@ -21,8 +21,10 @@ from mame.mammogram import Description
 Floats = NDArray[np.float64]
 PAIRS = 120
 """How many pairs of one prompt are compared at most."""
-SIDE = 256
-"""Pixels a side of the pictures that are compared."""
+SIDE = 512
+"""Pixels a side of the pictures that are compared, at most: those of the paper."""
+LEAST = 176
+"""Pixels a side that five scales and a window of 11 pixels need; smaller ones are enlarged."""
 SPLITS = 10
 NAMES = ("precision", "recall", "density", "coverage")
 
@@ -45,7 +47,8 @@ def variety(
     by_scale = {}
     if len(scales) > 1:
         for scale in scales:
-            by_scale[f"{scale:g}"] = alike([p for p in synthetic[1] if p.guidance == scale], seed)
+            part = [p for p in synthetic[1] if p.guidance == scale]
+            by_scale[f"{scale:g}"] = alike(part, seed, floor=figures["ms_ssim"].floor)
     return Variety(figures, by_scale)
 
 
@@ -80,7 +83,7 @@ def pairs_of(pictures: Sequence[Picture], seed: int) -> list[tuple[int, int]]:
 def ms_ssim(a: Sequence[NDArray[np.float32]], b: Sequence[NDArray[np.float32]]) -> Floats:
     """Multi-scale structural similarity (Wang 2003) of N pairs of pictures H×W in [0, 1], by MONAI.
 
-    Its five scales and window of 11 pixels need pictures of more than 160 pixels a side; see SIDE.
+    Its five scales and window of 11 pixels need pictures of more than 160 pixels a side; see LEAST.
     """
     import torch
     from monai.metrics.regression import MultiScaleSSIMMetric
@@ -103,7 +106,15 @@ def alike(pictures: Sequence[Picture], seed: int, floor: float = float("nan")) -
     shown = {index: _small(pictures[index]) for index in sorted({index for pair in pairs for index in pair})}
     values = ms_ssim([shown[a] for a, _ in pairs], [shown[b] for _, b in pairs])
     value = float(values.mean())
-    low, high = interval(value, lambda rng: float(values[rng.integers(0, len(values), len(values))].mean()), seed)
+    groups = groups_of([picture.patient for picture in pictures])
+    ends = np.array(pairs)
+
+    def again(rng: np.random.Generator) -> float:
+        drawn = np.bincount(resampled(groups, rng), minlength=len(pictures))
+        weight = drawn[ends[:, 0]] * drawn[ends[:, 1]]  # a pair is there as often as both of its pictures are
+        return float((weight * values).sum() / weight.sum()) if weight.any() else float("nan")
+
+    low, high = interval(value, again, seed)
     said = len({pictures[a].asked for a, _ in pairs} | {Description()}) - 1
     same = all(pictures[a].asked == pictures[b].asked for a, b in pairs)
     notes = () if same and said else ("paired by view and density, as no two prompts are the same",)
@@ -111,8 +122,13 @@ def alike(pictures: Sequence[Picture], seed: int, floor: float = float("nan")) -
 
 
 def _small(picture: Picture) -> NDArray[np.float32]:
-    image = Image.fromarray(read_pixels(picture))
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
+    pixels = read_pixels(picture)
+    height, width = pixels.shape
+    factor = min(SIDE / max(height, width), 1.0)
+    size = max(LEAST, round(width * factor)), max(LEAST, round(height * factor))
+    if size == (width, height):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX), dtype=np.float32)
 
 
 def covered(real: Floats, synthetic: Floats, patients: Sequence[str], seed: int) -> dict[str, Figure]:
