@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from mame.assess import copies as copying
 from mame.assess.adherence import adherence, quadratic_kappa
-from mame.assess.features import Measures, measure_pixels, stacked
+from mame.assess.features import Measures, measure_pixels, read_pixels, stacked
 from mame.assess.fidelity import fidelity
-from mame.assess.likeness import THUMBNAIL, Index, detail
+from mame.assess.likeness import THUMBNAIL, Index, detail, thumbnail
 from mame.assess.pictures import Picture
+from mame.assess.run import changed
 from mame.assess.told_apart import separated
-from mame.assess.variety import covered, ms_ssim
+from mame.assess.variety import alike, covered, ms_ssim, pairs_of
 from mame.dataset.simulated import PhantomViews
-from mame.mammogram import Density, Description
+from mame.mammogram import Density, Description, Laterality
 
 COUNT = 36
 SIZE = 256
@@ -172,7 +174,7 @@ def test_copies_are_caught_however_they_were_changed(training: list[np.ndarray])
         "noise": details([copying.noisy(one, rng) for one in some]),
         "shifted": details([np.roll(one, (2, 3), axis=(0, 1)) for one in some]),
     }
-    found = copying.copies(known[:40], known, held_out, ([""] * 40, [""] * 60), 0, controls)
+    found = copying.copies(known[:40], known, held_out, ([""] * 40, [""] * 100, [""] * 60), 0, controls)
     assert found.rate.value == 1.0
     assert found.excess.low > 0.8
     assert np.array_equal(found.nearest.index, np.arange(40))
@@ -183,16 +185,103 @@ def test_copies_are_caught_however_they_were_changed(training: list[np.ndarray])
 
 
 def test_other_patients_are_no_copies(training: list[np.ndarray]) -> None:
-    known, held_out, fresh = (details([one.pixels for one in views(seed, 60, THUMBNAIL)]) for seed in (11, 12, 13))
-    honest = copying.copies(fresh, known, held_out, ([""] * 60, [""] * 60), 0, {})
-    assert honest.rate.value <= 0.05
+    known = details(training)
+    held_out, fresh = (details([one.pixels for one in views(seed, 150, THUMBNAIL)]) for seed in (12, 13))
+    whose = [""] * 150, [""] * 100, [""] * 150
+    honest = copying.copies(fresh, known, held_out, whose, 0, {})
+    assert honest.rate.value <= 0.02  # of patients that had no say in the threshold
+    assert honest.rate.floor == honest.held_out.value <= 0.02
     assert honest.excess.low <= 0
     assert not honest.has_power  # nothing was tried
 
 
+def test_the_threshold_is_passed_by_one_in_a_hundred() -> None:
+    rng = np.random.default_rng(0)
+    for count in (99, 150, 400):
+        passed = [np.mean(rng.normal(size=200) > copying.threshold_of(rng.normal(size=count))) for _ in range(500)]
+        assert 0.004 < np.mean(passed) <= 0.011
+    assert copying.threshold_of(np.array([0.1, 0.3, 0.2])) == 0.3
+
+
 def test_without_held_out_patients_the_threshold_is_of_training_pictures(training: list[np.ndarray]) -> None:
     known = details(training)
-    found = copying.copies(known[:3], known, known[:0], ([""] * 3, []), 0, {})
-    assert 0 < found.threshold < 1
+    found = copying.copies(known[:3], known, known[:0], ([""] * 3, [""] * 100, []), 0, {"exact": known[:5]})
+    assert found.among_themselves
+    assert 0 < found.threshold < 0.9  # none was compared with itself
     assert found.rate.value == 1.0
+    assert found.has_power
+    # two pictures of each patient: none is compared with the other one
+    twice = np.concatenate([known[:20], known[:20]])
+    owners = [str(i % 20) for i in range(40)]
+    assert copying.copies(known[:2], twice, known[:0], ([""] * 2, owners, []), 0, {}).threshold < 0.9
+    # of pictures that are all of one kind, about one in a hundred passes
+    rng = np.random.default_rng(0)
+    fields = gaussian_filter(rng.normal(size=(300, THUMBNAIL, THUMBNAIL)), (0, 6, 6)).astype(np.float16)
+    found = copying.copies(fields[:150], fields[150:], fields[:0], ([""] * 150, [""] * 150, []), 0, {})
+    assert found.rate.value <= 0.03
+    assert found.excess.low <= 0
     assert len(Index(known[:0]).search(known[:2]).index) == 2
+
+
+def test_copies_are_caught_by_the_embedding_too(usual: Measures, real: Measures) -> None:
+    training, held_out = real.embedding, usual.embedding[:18]
+    figure, caught = copying.embedded(
+        training[:6],
+        training,
+        held_out,
+        ([""] * 6, [""] * 18),
+        0,
+        {"exact": training[:9], "other": usual.embedding[18:]},
+    )
+    assert figure.value == 1.0
+    assert caught["exact"] == 1.0
+    assert caught["other"] < 0.5
+
+
+def test_side_and_lesion_are_judged(usual: Measures, others: list[Any]) -> None:
+    def asked(side: Laterality, lesion: bool) -> dict[tuple[str, str], float]:
+        pictures = [replace(one, side=side, lesion=lesion) for one in told(others)]
+        return {(one.attribute, one.judge): one.accuracy.value for one in adherence(usual, pictures, None, 0)}
+
+    for side in Laterality:  # measured with the side that was asked at the left
+        found = asked(side, False)
+        assert found["side", "network"] > 0.95
+        assert found["side", "rules"] > 0.95
+    assert found["lesion", "network"] > 0.5
+    assert found["lesion", "network"] == pytest.approx(1 - asked(Laterality.L, True)["lesion", "network"])
+    wrong = stacked(measure_pixels(np.ascontiguousarray(one.pixels[:, ::-1]), 256 / SIZE) for one in others[:8])
+    turned = [replace(one, side=Laterality.L) for one in told(others[:8])]
+    by = {one.judge: one for one in adherence(wrong, turned, None, 0) if one.attribute == "side"}
+    assert by["network"].accuracy.value < 0.2
+    assert by["rules"].accuracy.value < 0.2
+
+
+def test_the_interval_of_ms_ssim_is_by_picture(tmp_path: Path) -> None:
+    pictures = []
+    for index, one in enumerate(views(3, 12, 176)):
+        file = tmp_path / f"{index}.png"
+        Image.fromarray(np.rint(one.pixels * 65535).astype(np.uint16)).save(file)
+        pictures.append(
+            Picture(str(index), file, f"p{index % 6}", Description(view=one.description.view), Laterality.L)
+        )
+    found = alike(pictures, 0)
+    assert 0 < found.low < found.value < found.high < 1
+    assert found.n <= 120
+    pairs = pairs_of(pictures, 0)
+    assert all(pictures[a].patient != pictures[b].patient for a, b in pairs)
+    wanted = ms_ssim([read_pixels(pictures[a]) for a, _ in pairs], [read_pixels(pictures[b]) for _, b in pairs])
+    assert found.value == pytest.approx(wanted.mean(), abs=1e-6)  # at their own size
+
+
+def test_copies_that_went_through_the_autoencoder_are_caught(tmp_path: Path) -> None:
+    pictures = []
+    for index, one in enumerate(views(21, 20, 512)):
+        file = tmp_path / f"{index}.png"
+        Image.fromarray(np.rint(one.pixels * 65535).astype(np.uint16)).save(file)
+        pictures.append(Picture(str(index), file, facing=Laterality.L))
+    known = details([thumbnail(read_pixels(picture)) for picture in pictures])
+    held_out = details([one.pixels for one in views(22, 40, THUMBNAIL)])
+    controls = {name: traits.detail for name, traits in changed(pictures, 0).items()}
+    found = copying.copies(held_out[:2], known, held_out, ([""] * 2, [""] * 20, [""] * 40), 0, controls)
+    assert set(found.controls) == {"noise 5 %", "autoencoder"}
+    assert min(found.controls.values()) >= 0.95

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from assess.readers.sets import make_set
-from mame.assess.features import CACHE
+from mame.assess.backbones import Backbone, features_of, open_inception
+from mame.assess.features import CACHE, measure
+from mame.assess.pictures import Picture
 from mame.cli import app
-from mame.dataset.read import read_values
+from mame.dataset.read import read_picture, read_values
+from mame.errors import MameError
+from mame.mammogram import Laterality
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,6 +35,16 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(real, synthetic)"""
     folder = tmp_path_factory.mktemp("assess")
     return make_set(folder, 0, 10, 160), make_set(folder, 40, 6, 160)
+
+
+class Trap:
+    """What a weight file could hold: something that runs when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
 
 
 def run(*arguments: str | Path) -> tuple[int, str]:
@@ -63,7 +79,16 @@ def test_the_report_answers_every_question_with_figures(report: Path) -> None:
     assert frd["low"] <= frd["value"] <= frd["high"]
     assert any("unreliable" in note for note in frd["notes"])  # fewer pictures than features, and the value kept
     assert said["counts"]["synthetic"] == 6
-    assert said["copies"]["controls"]["exact"] == 1.0
+    controls = said["copies"]["controls"]
+    assert set(controls) == {"exact", "mirrored", "noise 5 %", "autoencoder"}
+    assert controls["exact"] == controls["mirrored"] == 1.0
+    assert controls["noise 5 %"] >= 0.95
+    assert set(said["copies"]["embedding_controls"]) == {"exact", "noise 5 %", "autoencoder"}
+    for judge in ("network", "rules"):  # floors: the same judge on the real pictures
+        for name in ("view", "density", "area"):
+            assert 0 <= said["adherence"][name][judge]["accuracy"]["floor"] <= 1
+    assert said["adherence"]["lesion"]["network"]["accuracy"]["n"] == 6
+    assert said["copies"]["rate"]["floor"] == said["copies"]["held_out_rate"]["value"]
     assert said["provenance"]["seed"] == 0
     assert len(said["provenance"]["real"]["sha256"]) == 64
     assert any("phantoms themselves" in note or "test side" in note for note in said["notes"]) or said["notes"] == []
@@ -82,6 +107,16 @@ def test_the_page_needs_nothing_else(report: Path) -> None:
     ):
         assert question in page
     assert str(report.parent) not in page  # no path of anybody's machine
+
+
+def test_without_out_the_report_has_a_folder_of_its_own(
+    sets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = run(*sets)
+    assert code == 0, said
+    assert said.splitlines()[-1] == "mam-e-out/assess-1/report.html"
+    assert {path.name for path in (tmp_path / "mam-e-out" / "assess-1").iterdir()} == {"report.html", "report.json"}
 
 
 def test_the_same_seed_gives_the_same_report(report: Path, sets: tuple[Path, Path], tmp_path: Path) -> None:
@@ -110,6 +145,44 @@ def test_a_folder_twice_is_all_copies(sets: tuple[Path, Path], tmp_path: Path) -
     assert found["lesions"] is None
 
 
+def test_a_prepared_set_twice_is_all_copies(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    code, said = run(sets[0], sets[0], "--out", tmp_path / "report")
+    assert code == 0, said
+    found = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert found["copies"]["rate"]["value"] == 1.0
+    assert found["copies"]["threshold_from"] == "training"
+    assert any("same folder" in note for note in found["notes"])
+    assert "Some do, more than chance" in said
+
+
+def test_one_folder_inside_the_other_is_not_counted_twice(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = plain(sets[0], tmp_path / "plain")
+    count = len(list(folder.glob("*.png")))
+    plain(sets[1], folder / "made")
+    code, said = run(folder, folder / "made", "--out", tmp_path / "report")
+    assert code == 0, said
+    found = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert found["counts"]["real"] == count
+    assert any("lies in the real one" in note for note in found["notes"])
+    assert not any("to the byte" in note for note in found["notes"])
+
+
+def test_a_cache_that_is_damaged_or_read_only_is_no_trouble(
+    sets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = Picture("x", next((sets[0] / "test").glob("*.png")), facing=Laterality.L)
+    monkeypatch.setenv(CACHE, str(tmp_path))
+    first = measure([picture], say=lambda text: None).measures
+    (kept,) = tmp_path.rglob("*.npz")
+    for damaged in (b"", b"PK", kept.read_bytes()[:500], bytes(200)):
+        kept.write_bytes(damaged)
+        again = measure([picture], say=lambda text: None).measures
+        assert np.array_equal(first.radiomic, again.radiomic)
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv(CACHE, str(tmp_path / "file"))  # no folder can be made there
+    assert len(measure([picture], say=lambda text: None).measures) == 1
+
+
 def test_a_set_that_holds_training_pictures_is_found_out(sets: tuple[Path, Path], tmp_path: Path) -> None:
     mixed = plain(sets[1], tmp_path / "mixed")
     stolen = sorted((sets[0] / "train").glob("*.png"))[:3]
@@ -124,7 +197,9 @@ def test_a_set_that_holds_training_pictures_is_found_out(sets: tuple[Path, Path]
     assert any(f"{len(stolen)} of" in note and "training pictures" in note for note in found["notes"])
 
 
-@pytest.mark.parametrize("what", ["one picture", "no folder", "sizes", "baseline", "report", "inception", "pickle"])
+@pytest.mark.parametrize(
+    "what", ["one picture", "no folder", "sizes", "baseline", "report", "inception", "pickle", "network"]
+)
 def test_what_cannot_be_asked_is_told_in_a_line(what: str, sets: tuple[Path, Path], tmp_path: Path) -> None:
     good = plain(sets[1], tmp_path / "good")
     real, synthetic, more = sets[0], good, []
@@ -146,6 +221,9 @@ def test_what_cannot_be_asked_is_told_in_a_line(what: str, sets: tuple[Path, Pat
         told = "holds a report"
     elif what == "inception":
         more, told = ["--inception", tmp_path / "weights.pth"], "is no file of Inception weights"
+    elif what == "pickle":
+        (tmp_path / "weights.pth").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+        more, told = ["--inception", tmp_path / "weights.pth"], "not opened"
     else:
         (tmp_path / "resnet18.pth").write_bytes(b"x")
         more, told = ["--network", tmp_path / "resnet18.pth"], "safetensors"
@@ -154,6 +232,8 @@ def test_what_cannot_be_asked_is_told_in_a_line(what: str, sets: tuple[Path, Pat
     line = said.strip().splitlines()[-1]
     assert told in line
     assert "Traceback" not in said
+    assert not (tmp_path / "report" / "report.html").exists()
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_pictures_without_contrast_are_left_out_with_the_reason(sets: tuple[Path, Path], tmp_path: Path) -> None:
@@ -180,3 +260,35 @@ def test_another_network_adds_its_distances(sets: tuple[Path, Path], tmp_path: P
     assert code == 0, said
     found = json.loads((tmp_path / "report" / "report.json").read_text())
     assert found["fidelity"]["frechet_resnet18-ours"]["value"] > 0
+
+
+def test_inception_features_are_torch_fidelitys(
+    sets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from torch_fidelity import feature_extractor_inceptionv3 as theirs
+
+    torch.manual_seed(0)
+    with monkeypatch.context() as patch:  # a network of theirs with weights by chance, as its own can't be downloaded
+        patch.setattr(theirs, "load_state_dict_from_url", lambda *a, **k: {})
+        patch.setattr(theirs.FeatureExtractorInceptionV3, "load_state_dict", lambda *a, **k: None)
+        network = theirs.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+    torch.save(network.state_dict(), tmp_path / "inception.pth")
+    backbone = open_inception(str(tmp_path / "inception.pth"))
+    files = sorted((sets[0] / "test").glob("*.png"))[:2]
+    pictures = [Picture(path.stem, path, facing=Laterality.L) for path in files]
+    wanted = []
+    for path in files:
+        grey = torch.from_numpy(np.rint(read_picture(path) * 255).astype(np.uint8))
+        wanted.append(network(grey[None, None].repeat(1, 3, 1, 1))[0][0].double().numpy())
+    found = features_of(pictures, backbone)
+    assert found.shape == (2, 2048)
+    assert np.allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+    def never(batch: Any) -> Any:
+        raise AssertionError("what is kept is asked again")
+
+    assert np.array_equal(features_of(pictures, Backbone("inception", never, None, backbone.key)), found)
+    torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "other.pth")
+    with pytest.raises(MameError, match="are no Inception weights"):
+        open_inception(str(tmp_path / "other.pth"))

@@ -14,11 +14,14 @@ from mame.assess.features import Measures
 from mame.assess.figures import Figure, groups_of, interval, mean_figure, resampled
 from mame.assess.pictures import Picture
 from mame.imaging.density import density_class
+from mame.mammogram import Laterality
 
 Ints = NDArray[np.int64]
-ATTRIBUTES = ("view", "density", "area", "vendor")
+WORDS = ("view", "density", "area", "vendor")
+ATTRIBUTES = (*WORDS, "side", "lesion")
 ORDERED = ("density", "area")
 RULES, NETWORK = "rules", "network"
+LESION = {False: "no", True: "yes"}
 
 
 @dataclass(frozen=True)
@@ -50,22 +53,24 @@ class Judged:
 
 
 def adherence(
-    measures: Measures, pictures: Sequence[Picture], known: set[tuple[str, ...]] | None, seed: int
-) -> list[Judged]:
+    measures: Measures, pictures: Sequence[Picture], known: set[tuple[str, ...]] | None, seed: int,
+    floors: dict[tuple[str, str], float] | None = None,
+) -> list[Judged]:  # fmt: skip
     """Every attribute that was asked of two pictures or more, by both judges.
 
-    known: combinations of words (see `words_of`) that the training side has, to tell pictures of others apart.
+    known: combinations of words (see `words_of`) that the training side has, to tell pictures of others apart. floors:
+    by attribute and judge, how often the judge is right on real pictures.
     """
     found = []
     for attribute in ATTRIBUTES:
         classes = CLASSES[attribute]
-        asked = np.array([_class(attribute, getattr(p.asked, attribute)) for p in pictures])
+        asked = wanted(attribute, pictures)
         chosen = _there(asked)
         if len(chosen) < 2:
             continue
         extrapolated = np.array([known is not None and words_of(pictures[i]) not in known for i in chosen])
         patients = [pictures[i].patient for i in chosen]
-        for judge, seen in judges(measures, attribute).items():
+        for judge, seen in judges(measures, pictures, attribute).items():
             right = (seen[chosen] == asked[chosen]).astype(np.float64)
             confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
             np.add.at(confusion, (asked[chosen], seen[chosen]), 1)
@@ -79,7 +84,7 @@ def adherence(
                 Judged(
                     attribute,
                     judge,
-                    mean_figure(right, patients, seed),
+                    mean_figure(right, patients, seed, (floors or {}).get((attribute, judge), float("nan"))),
                     balanced_accuracy(confusion),
                     quadratic_kappa(confusion) if attribute in ORDERED else float("nan"),
                     confusion,
@@ -89,8 +94,23 @@ def adherence(
     return found
 
 
-def judges(measures: Measures, attribute: str) -> dict[str, Ints]:
-    """Class numbers that each judge gives the pictures. Rules know no vendor."""
+def wanted(attribute: str, pictures: Sequence[Picture]) -> Ints:
+    """Class number that was asked of each picture, or that its label says; -1 where nobody knows."""
+    if attribute == "side":
+        said: list[Any] = [picture.side for picture in pictures]
+    elif attribute == "lesion":
+        said = [None if picture.lesion is None else LESION[picture.lesion] for picture in pictures]
+    else:
+        said = [getattr(picture.asked, attribute) for picture in pictures]
+    classes = CLASSES[attribute]
+    return np.array([classes.index(word) if word in classes else -1 for word in said], dtype=np.int64)
+
+
+def judges(measures: Measures, pictures: Sequence[Picture], attribute: str) -> dict[str, Ints]:
+    """Class numbers that each judge gives the pictures. Rules know no vendor and no lesion.
+
+    Pictures are measured with the side that was asked at the left, so what is read there is turned back.
+    """
     from mame.assess.features import reader
 
     found = {NETWORK: reader().read(measures.embedding).classes[attribute]}
@@ -98,24 +118,34 @@ def judges(measures: Measures, attribute: str) -> dict[str, Ints]:
         "view": measures.view,
         "density": tuple(density_class(float(percent)) for percent in measures.percent),
         "area": measures.area,
+        "side": measures.side,
     }
     if attribute in by_rule:
         found[RULES] = np.array([CLASSES[attribute].index(value) for value in by_rule[attribute]], dtype=np.int64)
+    if attribute == "side":
+        turned = np.array([picture.side is Laterality.R for picture in pictures])
+        found = {judge: np.where(turned, 1 - seen, seen) for judge, seen in found.items()}
     return found
 
 
 def words_of(picture: Picture) -> tuple[str, ...]:
     """What a prompt says, to compare combinations by."""
-    return tuple(str(getattr(picture.asked, name) or "") for name in ATTRIBUTES)
+    return tuple(str(getattr(picture.asked, name) or "") for name in WORDS)
 
 
-def density_by_class(measures: Measures, pictures: Sequence[Picture], seed: int) -> dict[str, Figure]:
-    """Measured percent density (0 to 100) of the pictures of each density that was asked."""
+def density_by_class(
+    measures: Measures, pictures: Sequence[Picture], seed: int, floors: dict[str, Figure] | None = None
+) -> dict[str, Figure]:
+    """Measured percent density (0 to 100) of the pictures of each density that was asked.
+
+    floors: the same of labelled real pictures.
+    """
     found = {}
     for name in CLASSES["density"]:
         chosen = [i for i, picture in enumerate(pictures) if picture.asked.density == name]
         if chosen:
-            found[name] = mean_figure(measures.percent[chosen], [pictures[i].patient for i in chosen], seed)
+            usual = floors[name].value if floors and name in floors else float("nan")
+            found[name] = mean_figure(measures.percent[chosen], [pictures[i].patient for i in chosen], seed, usual)
     return found
 
 
@@ -136,26 +166,14 @@ def quadratic_kappa(confusion: Ints) -> float:
     return 1 - float((off * confusion).sum()) / expected if expected else float("nan")
 
 
-def reader_accuracy(measures: Measures, pictures: Sequence[Picture], seed: int) -> dict[str, Figure]:
-    """How often the network reads labelled real pictures right, by attribute."""
-    found = {}
-    for attribute in ATTRIBUTES:
-        asked = np.array([_class(attribute, getattr(p.asked, attribute)) for p in pictures])
-        chosen = _there(asked)
-        if len(chosen):
-            right = (judges(measures, attribute)[NETWORK][chosen] == asked[chosen]).astype(np.float64)
-            found[attribute] = mean_figure(right, [pictures[i].patient for i in chosen], seed)
-    return found
-
-
-def rank_correlation(measures: Measures, pictures: Sequence[Picture], seed: int) -> Figure:
+def rank_correlation(measures: Measures, pictures: Sequence[Picture], seed: int, floor: float = float("nan")) -> Figure:
     """Spearman's correlation of the density class asked with the percent density measured."""
     from scipy.stats import spearmanr
 
-    asked = np.array([_class("density", p.asked.density) for p in pictures])
+    asked = wanted("density", pictures)
     chosen = _there(asked)
     if len(chosen) < 3 or len(set(asked[chosen])) < 2:
-        return Figure(float("nan"), n=len(chosen))
+        return Figure(float("nan"), floor=floor, n=len(chosen))
     groups = groups_of([pictures[i].patient for i in chosen])
     a, b = asked[chosen], measures.percent[chosen]
 
@@ -164,13 +182,9 @@ def rank_correlation(measures: Measures, pictures: Sequence[Picture], seed: int)
         return float(spearmanr(a[drawn], b[drawn]).statistic) if len(set(a[drawn])) > 1 else float("nan")
 
     value = float(spearmanr(a, b).statistic)
-    return Figure(value, *interval(value, again, seed), n=len(chosen))
+    return Figure(value, *interval(value, again, seed), floor, len(chosen))
 
 
 def _there(asked: Ints) -> list[int]:
     found: list[int] = np.flatnonzero(asked >= 0).tolist()
     return found
-
-
-def _class(attribute: str, word: Any) -> int:
-    return CLASSES[attribute].index(word) if word in CLASSES[attribute] else -1

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,44 +14,85 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mame.assess.features import read_pixels
-from mame.assess.pictures import Picture
+from mame.assess.features import cache_folder, keep, opened, read_pixels
+from mame.assess.pictures import Picture, contents
 from mame.errors import MameError
 
 Floats = NDArray[np.float64]
 AT_ONCE = 8
 DOWNLOAD = "download"
+IMAGENET_SIDE = 224
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def inception_features(pictures: Sequence[Picture], weights: str) -> Floats:
-    """2,048 features of each picture, as torch-fidelity computes them for FID, from 8-bit pixels.
+@dataclass(frozen=True)
+class Backbone:
+    """A network that gives features. run: batch N×3×H×W in [0, 1] to N×F; side: pixels it wants, None for any;
+    key: of its kind and weights."""
+
+    name: str
+    run: Callable[[NDArray[np.float32]], Any]
+    side: int | None
+    key: str
+
+
+def open_inception(weights: str) -> Backbone:
+    """2,048 features of a picture, as torch-fidelity computes them for FID, from 8-bit pixels.
 
     weights: its file (weights-inception-2015-12-05-6726825d.pth), or "download". Raises MameError where the package
-    isn't installed, the file isn't there or the download fails.
+    isn't installed, the file isn't there or holds anything but such tensors, or the download fails.
     """
+    import torch
+
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError:
         raise MameError("--inception needs torch-fidelity: pip install torch-fidelity") from None
-    path = None if weights == DOWNLOAD else weights
-    if path is not None and not Path(path).is_file():
-        raise MameError(f"{path}: is no file of Inception weights; give one, or the word {DOWNLOAD}")
+    state = _inception_state(weights)
     try:
-        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=path)
-    except Exception as error:  # the download's and torch's own kinds
-        raise MameError(f"Inception weights could not be loaded from {weights}: {error}") from error
+        # it would unpickle whatever a file holds, so it gets one that was made here of plain tensors
+        with tempfile.TemporaryDirectory() as place:
+            file = str(Path(place) / "inception.pth")
+            torch.save(state, file)
+            network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=file)
+    except (RuntimeError, OSError, ValueError, TypeError) as error:
+        raise MameError(f"{weights}: are no Inception weights of torch-fidelity: {_first_line(error)}") from error
 
     def run(batch: NDArray[np.float32]) -> Any:
-        import torch
-
         return network(torch.from_numpy(np.rint(batch * 255).astype(np.uint8)))[0]
 
-    return _features(pictures, run, None)
+    return Backbone("inception", run, None, _key(network))
 
 
-def checkpoint_features(pictures: Sequence[Picture], path: Path) -> Floats:
-    """Features of each picture from a torchvision or timm network, before its last layer.
+def _inception_state(weights: str) -> Any:
+    """Plain tensors by name, of a file or the download."""
+    import pickle
+
+    import torch
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    if weights != DOWNLOAD and not Path(weights).is_file():
+        raise MameError(f"{weights}: is no file of Inception weights; give one, or the word {DOWNLOAD}")
+    try:
+        if weights == DOWNLOAD:
+            return torch.hub.load_state_dict_from_url(
+                URL_INCEPTION_V3, map_location="cpu", progress=False, check_hash=True, weights_only=True
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice about the file of somebody else
+            return torch.load(weights, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise MameError(f"{weights}: holds something else than plain tensors, or is damaged; not opened") from None
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        raise MameError(f"Inception weights could not be loaded from {weights}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def open_checkpoint(path: Path) -> Backbone:
+    """Features of a picture from a torchvision or timm network, before its last layer.
 
     path: safetensors whose name begins with the network's (`resnet18.safetensors`, `resnet50-radimagenet.safetensors`).
     Pictures are at 224×224, in the greys of ImageNet. Raises MameError where the file is none, or no network of either
@@ -77,7 +122,7 @@ def checkpoint_features(pictures: Sequence[Picture], path: Path) -> Floats:
     def run(batch: NDArray[np.float32]) -> Any:
         return network((torch.from_numpy(batch) - mean) / deviation)
 
-    return _features(pictures, run, 224)
+    return Backbone(path.stem, run, IMAGENET_SIDE, _key(network))
 
 
 def _named(stem: str) -> Any:
@@ -108,17 +153,35 @@ def _headless(network: Any) -> str:
     raise MameError("this network has no last layer under a usual name (fc, head, heads, classifier)")
 
 
-def _features(pictures: Sequence[Picture], run: Callable[[NDArray[np.float32]], Any], side: int | None) -> Floats:
+def features_of(pictures: Sequence[Picture], backbone: Backbone) -> Floats:
+    """N×F of pictures, kept by the hashes of picture and network."""
     import torch
 
-    found = []
+    found: list[Floats | None] = []
+    places = [cache_folder() / f"{contents(one)[:40]}-{one.facing}-{backbone.key}.npz" for one in pictures]
+    for place in places:
+        kept = opened(place)
+        found.append(None if kept is None else kept.get("features"))
+    missing = [index for index, one in enumerate(found) if one is None]
     with torch.inference_mode():
-        for start in range(0, len(pictures), AT_ONCE):
+        for start in range(0, len(missing), AT_ONCE):
             batch = []
-            for picture in pictures[start : start + AT_ONCE]:
-                pixels = read_pixels(picture)
-                if side is not None:
-                    pixels = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
+            for index in missing[start : start + AT_ONCE]:
+                pixels = read_pixels(pictures[index])
+                if backbone.side is not None:
+                    size = backbone.side, backbone.side
+                    pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
                 batch.append(np.repeat(pixels[None].clip(0, 1), 3, axis=0))
-            found.append(run(np.stack(batch).astype(np.float32)).double().flatten(1).numpy())
-    return np.concatenate(found)
+            features = backbone.run(np.stack(batch).astype(np.float32)).double().flatten(1).numpy()
+            for index, one in zip(missing[start : start + AT_ONCE], features, strict=True):
+                found[index] = one
+                keep(places[index], {"features": one})
+    return np.stack([one for one in found if one is not None])
+
+
+def _key(network: Any) -> str:
+    """Of a network's kind and weights."""
+    digest = hashlib.sha256(type(network).__name__.encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mame.assess import copies as copying
 from mame.assess.features import reader
 from mame.assess.figures import Figure
@@ -48,7 +50,7 @@ def as_json(found: Assessed) -> dict[str, Any]:
             "reader_on_real": figures(found.reader),
             "reader_card": reader().card.get("measured", {}).get("real", {}),
         },
-        "copies": None if found.copies is None else _copies_json(found.copies, found.embedded),
+        "copies": None if found.copies is None else _copies_json(found.copies, found.embedded, found.embedded_controls),
         "lesions": None if found.lesions is None else _lesions_json(found.lesions, figures),
         "means": {name: figures(part) for name, part in found.means.items()},
         "moved_most": [{"feature": name, "deviations": round(value, 3)} for name, value in found.moved],
@@ -113,14 +115,18 @@ def _overlaps(a: dict[str, Any], b: dict[str, Any]) -> bool | None:
     return bool(a["low"] <= b["high"] and b["low"] <= a["high"])
 
 
-def _copies_json(found: copying.Copies, embedded: Figure) -> dict[str, Any]:
+def _copies_json(
+    found: copying.Copies, embedded: Figure | None = None, embedded_controls: dict[str, float] | None = None
+) -> dict[str, Any]:
     return {
         "excess_rate": found.excess.as_json(),
         "rate": found.rate.as_json(),
         "held_out_rate": found.held_out.as_json(),
-        "embedding_rate": embedded.as_json(),
-        "threshold": round(found.threshold, 4),
+        **({} if embedded is None else {"embedding_rate": embedded.as_json()}),
+        "threshold": round(found.threshold, 4) if np.isfinite(found.threshold) else None,
+        "threshold_from": "training" if found.among_themselves else "held_out",
         "controls": found.controls,
+        **({} if embedded_controls is None else {"embedding_controls": embedded_controls}),
         "has_power": found.has_power,
         "worst": copying.worst(found),
     }
@@ -130,7 +136,7 @@ def _lesions_json(found: Lesions, figures: Callable[[dict[str, Figure]], Any]) -
     return {
         **figures(found.figures),
         "seam_of_copy_and_paste": found.pasted.as_json(),
-        "copies": None if found.copied is None else _copies_json(found.copied, Figure(float("nan"))),
+        "copies": None if found.copied is None else _copies_json(found.copied),
     }
 
 

@@ -108,7 +108,7 @@ def _copied(painted: Patches, known: Patches, held_out: Patches, seed: int) -> C
         "noise 5 %": details([noisy(crop, rng) for crop in known.crop[chosen]]),
     }
     parts = [details(part.crop) for part in (painted, known, held_out)]
-    return copies(parts[0], parts[1], parts[2], (painted.patients, held_out.patients), seed, controls)
+    return copies(parts[0], parts[1], parts[2], (painted.patients, known.patients, held_out.patients), seed, controls)
 
 
 def measure_patches(patches: Sequence[Patch], *, whole: bool = True) -> Patches:

@@ -25,6 +25,9 @@ REACH = 12
 """Pixels of the small picture by which one may be shifted against the other."""
 FLIPS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
 CHUNK = 4096
+NONE = np.float32(-2)
+"""Likeness where there is nothing to compare with: less than any."""
+Barred = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -49,21 +52,27 @@ class Index:
         parts = [_unit(_reduced(details[i : i + CHUNK])) for i in range(0, len(details), CHUNK)]
         self.coarse = np.concatenate(parts) if parts else np.zeros((0, COARSE**2), dtype=np.float32)
 
-    def search(self, details: Details) -> Nearest:
-        """The nearest of each picture; all pairs at 32 pixels, the best few of them at 128."""
+    def search(self, details: Details, barred: Barred | None = None) -> Nearest:
+        """The nearest of each picture; all pairs at 32 pixels, the best few of them at 128.
+
+        barred: owners of these pictures and of the index's; none is compared with one of the same owner. -1 where
+        nothing is left to compare with.
+        """
         if not len(details) or not len(self.full):
             return Nearest(np.zeros(len(details), dtype=np.int64), np.full(len(details), -1.0))
-        found, flips = self._candidates(details)
+        values, found, flips = self._candidates(details, barred)
         each = [self._exactly(details, found[:, rank], flips[:, rank]) for rank in range(found.shape[1])]
-        likeness = np.stack(each, axis=1)
+        likeness = np.where(values > -1.5, np.stack(each, axis=1), -1.0)
         best = likeness.argmax(axis=1)
         rows = np.arange(len(details))
         return Nearest(found[rows, best], likeness[rows, best])
 
-    def _candidates(self, full: Details) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """N×4 numbers of the likeliest at the coarse size, and which flip of the picture each was like."""
+    def _candidates(
+        self, full: Details, barred: Barred | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+        """N×4 likenesses at the coarse size (less than -1: none), with whom, and in which flip of the picture."""
         kept = min(KEPT, len(self.coarse))
-        best = np.full((len(full), kept), -2.0, dtype=np.float32)
+        best = np.full((len(full), kept), NONE, dtype=np.float32)
         index = np.zeros((len(full), kept), dtype=np.int64)
         flip = np.zeros((len(full), kept), dtype=np.int64)
         rows = np.arange(len(full))[:, None]
@@ -73,13 +82,15 @@ class Index:
                 asked = _unit(np.roll(small[:, ::down, ::right], (dy, dx), axis=(1, 2)))
                 for start in range(0, len(self.coarse), CHUNK):
                     like = asked @ self.coarse[start : start + CHUNK].T
+                    if barred is not None:
+                        like[barred[0][:, None] == barred[1][None, start : start + CHUNK]] = NONE
                     top = np.argpartition(-like, min(kept, like.shape[1]) - 1, axis=1)[:, :kept]
                     values = np.concatenate([best, like[rows, top]], axis=1)
                     numbers = np.concatenate([index, top + start], axis=1)
                     flips = np.concatenate([flip, np.full(top.shape, number)], axis=1)
                     order = np.argsort(-_once(values, numbers, flips), axis=1, kind="stable")[:, :kept]
                     best, index, flip = values[rows, order], numbers[rows, order], flips[rows, order]
-        return index, flip
+        return best, index, flip
 
     def _exactly(self, full: Details, numbers: NDArray[np.int64], flips: NDArray[np.int64]) -> Floats:
         """Largest correlation over shifts of up to 12 pixels, of each picture with the one of that number."""

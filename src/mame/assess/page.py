@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from mame.assess.lesions import Lesions
 from mame.assess.pictures import Picture
 from mame.assess.run import Assessed
 from mame.assess.verdicts import verdicts
-from mame.formats.atomic import atomic_write
 
 PAGE = "report.html"
 SHOWN = 6
@@ -26,23 +24,22 @@ THUMB = 220  # pixels a side in montages
 PLANE = 300
 
 
-def write_page(found: Assessed, said: dict[str, Any], compared: list[dict[str, Any]], folder: Path) -> Path:
-    """Writes `report.html` and returns its path."""
+def render_page(found: Assessed, said: dict[str, Any], compared: list[dict[str, Any]]) -> str:
+    """The text of `report.html`."""
     environment = Environment(loader=PackageLoader("mame.assess"), autoescape=True, trim_blocks=True)
     environment.filters["figure"] = in_words
     environment.filters["number"] = number
     environment.filters["label"] = label
+    environment.filters["shares"] = shares
+    environment.filters["accuracies"] = accuracies
     pairs = [] if found.copies is None else _pairs(found, said["copies"]["worst"])
-    page = environment.get_template("assess.html.j2").render(
+    return environment.get_template("assess.html.j2").render(
         said=said, verdicts=verdicts(said), compared=compared,
         montage={"real": _some(found.real.pictures), "synthetic": _some(found.synthetic.pictures)},
         pairs=pairs, lesions=None if found.lesions is None else _lesion_pictures(found.lesions),
         plane=None if found.lesions is None else _plane(found.lesions), side=PLANE,
         histogram=None if found.copies is None else _histogram(found),
     )  # fmt: skip
-    with atomic_write(folder / PAGE, force=True) as file:
-        file.write(page.encode())
-    return folder / PAGE
 
 
 def number(value: float | None) -> str:
@@ -56,6 +53,20 @@ def label(name: str) -> str:
     for short, written in (("ms ssim", "MS-SSIM"), ("frd", "FRD"), ("kid", "KID"), ("frechet", "Fréchet distance,")):
         words = words.replace(short, written)
     return words[:1].upper() + words[1:]
+
+
+def shares(of: dict[str, float]) -> str:
+    """Shares by name."""
+    return ", ".join(f"{name} {share:.0%}" for name, share in of.items())
+
+
+def accuracies(of: dict[str, dict[str, Any]]) -> str:
+    """Accuracies by attribute, with their intervals."""
+    told = []
+    for name, one in of.items():
+        between = "" if one.get("low") is None else f" ({one['low']:.0%} to {one['high']:.0%})"
+        told.append(f"{name} {one['value']:.0%}{between}")
+    return ", ".join(told)
 
 
 def in_words(figure: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ FEWEST = 2
 class Picture:
     """One picture. asked: what its prompt or its label says; patient: a hash, "" where nobody knows.
 
-    facing: which side the breast is on in the file; guidance: of the sampler, where a manifest says it.
+    facing: which side the breast is on in the file; guidance: of the sampler, where a manifest says it; side, lesion:
+    which breast it is to be and whether it is to have a lesion, None where nobody knows.
     """
 
     id: str
@@ -34,6 +35,8 @@ class Picture:
     facing: Laterality | None = None
     guidance: float | None = None
     spacing_mm: float | None = None
+    side: Laterality | None = None
+    lesion: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,19 @@ def open_sides(real: Path, synthetic: Path) -> Sides:
     """
     notes = []
     made = open_side(synthetic)
+    same = real.resolve() == synthetic.resolve()
+    if same:
+        notes.append("The same folder stands on both sides: every synthetic picture is a real one.")
+    if same and made.prepared:
+        return Sides(_enough(made), made, made, Side(real, ()), tuple(notes))
     if not (real / DATASET).is_file():
         plain = open_side(real)
+        inside = [picture for picture in plain.pictures if picture.file.resolve().is_relative_to(synthetic.resolve())]
+        if inside and not same:
+            notes.append(
+                f"The synthetic folder lies in the real one: its {len(inside)} pictures don't count as real ones."
+            )
+            plain = replace(plain, pictures=tuple(one for one in plain.pictures if one not in inside))
         notes.append(
             "The real pictures are no prepared data set: which of them were trained on, and whose they are, is not "
             "known. Copies are looked for among all of them, without held-out patients to compare with."
@@ -117,7 +131,10 @@ def open_side(folder: Path, splits: Iterable[Split] | None = None) -> Side:
 
 def _enough(side: Side) -> Side:
     if len(side) < FEWEST:
-        raise MameError(f"{side.folder}: has {len(side)} picture{'s' * (len(side) != 1)}; a report needs two or more")
+        kinds = f" ({', '.join(ENDINGS)})" if not len(side) else ""
+        raise MameError(
+            f"{side.folder}: has {len(side)} picture{'s' * (len(side) != 1)}{kinds}; a report needs two or more"
+        )
     return side
 
 
@@ -138,14 +155,15 @@ def _of_row(found: PreparedSet, split: Split, row: Row, said: dict[str, Any] | N
     patient = patient_hash(row.source, row.patient)
     if said is not None:
         return Picture(Path(row.file_name).stem, file, patient, _asked(said), Laterality.L, _guidance(said),
-                       row.spacing_mm or None)  # fmt: skip
+                       row.spacing_mm or None, _side(said), _lesion(said))  # fmt: skip
     labels = Description(
         vendor=row.vendor or None,
         view=View(row.view) if row.view else None,
         density=Density(row.density) if row.density else None,
         area=Area(row.area) if row.area else None,
     )
-    return Picture(Path(row.file_name).stem, file, patient, labels, Laterality.L, None, row.spacing_mm or None)
+    return Picture(Path(row.file_name).stem, file, patient, labels, Laterality.L, None, row.spacing_mm or None,
+                   row.side, True if row.lesions else None)  # fmt: skip
 
 
 def _of_window(found: PreparedSet, row: WindowRow, source: str) -> Patch:
@@ -171,8 +189,9 @@ def _plain(folder: Path) -> Side:
         if said is None:
             pictures.append(Picture(path.stem, path))
             continue
-        facing = Laterality(said["laterality"]) if said.get("laterality") else None
-        pictures.append(Picture(path.stem, path, "", _asked(said), facing, _guidance(said), said.get("spacing_mm")))
+        side = _side(said)
+        pictures.append(Picture(path.stem, path, "", _asked(said), side, _guidance(said), said.get("spacing_mm"), side,
+                                _lesion(said)))  # fmt: skip
     return Side(folder, tuple(pictures), (), False)
 
 
@@ -190,6 +209,19 @@ def _asked(said: dict[str, Any]) -> Description:
         return Description(**{name: kinds[name](value) for name, value in words.items() if name in kinds})
     except ValueError as error:
         raise MameError(f"manifest.jsonl: {said.get('file')}: {error}") from error
+
+
+def _side(said: dict[str, Any]) -> Laterality | None:
+    """Which breast it is to be. Raises MameError for a word that is none."""
+    try:
+        return Laterality(said["laterality"]) if said.get("laterality") else None
+    except ValueError as error:
+        raise MameError(f"{NAME}: {said.get('file')}: {error}") from error
+
+
+def _lesion(said: dict[str, Any]) -> bool:
+    """Whether it was to have a lesion."""
+    return bool(said.get("lesions") or dict(said.get("description") or {}).get("lesion"))
 
 
 def _guidance(said: dict[str, Any]) -> float | None:

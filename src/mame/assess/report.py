@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mame.assess.data import as_json, compare
-from mame.assess.page import PAGE, write_page
+from mame.assess.page import PAGE, render_page
 from mame.assess.run import Order, ask
 from mame.assess.verdicts import Verdict, verdicts
 from mame.errors import MameError
 from mame.formats.atomic import atomic_write
+from mame.formats.folder import HOME, check_folder, next_folder
 
 DATA = "report.json"
 
@@ -27,18 +28,19 @@ class Report:
 
 
 def assess(
-    real: Path, synthetic: Path, out: Path, order: Order | None = None, *, baseline: Path | None = None,
+    real: Path, synthetic: Path, out: Path | None = None, order: Order | None = None, *, baseline: Path | None = None,
     say: Callable[[str], None] = print, force: bool = False,
 ) -> Report:  # fmt: skip
-    """Whether synthetic pictures are good enough: `out`/report.html and `out`/report.json.
+    """Whether synthetic pictures are good enough: report.html and report.json in `out` (`mam-e-out/assess-N` if None).
 
     real: a prepared set, or a folder of plain pictures; synthetic: a cohort, another prepared set, or a folder, with
     or without a manifest. baseline: the report.json of another model, to set beside. Raises MameError for fewer than
     two pictures on a side, pictures of several sizes, weights or a baseline that can't be read, and where `out` holds
     a report and not `force`.
     """
-    if not force and any((out / name).exists() for name in (DATA, PAGE)):
+    if out is not None and not force and any((out / name).exists() for name in (DATA, PAGE)):
         raise MameError(f"{out}: holds a report; take another folder with --out, or replace it with --force")
+    check_folder(HOME if out is None else out, force=True)
     if baseline is not None:
         compare({}, baseline)  # before the work, not after it
     found = ask(real, synthetic, order, say)
@@ -46,8 +48,10 @@ def assess(
     compared = compare(said, baseline) if baseline is not None else []
     if compared:
         said["baseline"] = compared
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic_write(out / DATA, force=True) as file:
-        file.write((json.dumps(said, indent=1, ensure_ascii=False) + "\n").encode())
-    page = write_page(found, said, compared, out)
-    return Report(page, out / DATA, tuple(verdicts(said)))
+    page = render_page(found, said, compared)
+    folder = next_folder("assess") if out is None else out
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in ((DATA, json.dumps(said, indent=1, ensure_ascii=False) + "\n"), (PAGE, page)):
+        with atomic_write(folder / name, force=True) as file:
+            file.write(text.encode())
+    return Report(folder / PAGE, folder / DATA, tuple(verdicts(said)))

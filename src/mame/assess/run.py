@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mame.assess import adherence as adhering
 from mame.assess import copies as copying
 from mame.assess import fidelity as looking
-from mame.assess.features import Looked, Measures, measure, measure_pixels, read_pixels, stacked
+from mame.assess.backbones import Backbone, features_of, open_checkpoint, open_inception
+from mame.assess.features import (
+    UNREADABLE,
+    Looked,
+    Measures,
+    Traits,
+    glimpse,
+    measure,
+    measure_pixels,
+    read_pixels,
+    reader,
+    stacked,
+)
 from mame.assess.figures import Figure
 from mame.assess.lesions import Lesions, lesions
 from mame.assess.likeness import detail, thumbnail
@@ -21,11 +36,13 @@ from mame.assess.pictures import Picture, Side, Sides, contents, open_sides
 from mame.assess.told_apart import Told, told_apart
 from mame.assess.variety import Variety, variety
 from mame.errors import MameError
+from mame.formats.png import OPENERS
 
 Say = Callable[[str], None]
 PHANTOMS = 60
 PHANTOM_SEED = 50311
 CONTROL_PICTURES = 40
+MADE, STRIDE = 512, 8
 SMALL = 50
 
 
@@ -45,10 +62,10 @@ class Assessed:
 
     sides: Sides
     order: Order
-    real: Looked
-    synthetic: Looked
-    trained_on: Looked
-    held_out: Looked
+    real: Looked[Measures]
+    synthetic: Looked[Measures]
+    trained_on: Looked[Traits]
+    held_out: Looked[Traits]
     fidelity: dict[str, Figure]
     means: dict[str, dict[str, Figure]]
     moved: list[tuple[str, float]]
@@ -60,6 +77,7 @@ class Assessed:
     reader: dict[str, Figure]
     copies: copying.Copies | None
     embedded: Figure
+    embedded_controls: dict[str, float]
     lesions: Lesions | None
     notes: list[str] = field(default_factory=list)
     untested: list[str] = field(default_factory=list)
@@ -77,21 +95,22 @@ def ask(real: Path, synthetic: Path, order: Order | None = None, say: Say = prin
     sides = open_sides(real, synthetic)
     notes: list[str] = list(sides.notes)
     untested: list[str] = []
-    looked = {
-        name: measure(side.pictures, workers=order.workers, say=say, what=name)
+    backbones = _backbones(order, untested)
+    _same_size([*sides.real.pictures, *sides.synthetic.pictures])
+    a, b = (
+        measure(side.pictures, workers=order.workers, say=say, what=name)
         for name, side in (("real", sides.real), ("synthetic", sides.synthetic))
-    }
-    a, b = looked["real"], looked["synthetic"]
-    _same_size(a, b)
-    light = {
-        name: measure(side.pictures, whole=False, workers=order.workers, say=say, what=name)
+    )
+    _same_shape(a, b)
+    training, held_out = (
+        glimpse(side.pictures, workers=order.workers, say=say, what=name)
         for name, side in (("training", sides.trained_on), ("held out", sides.held_out))
-    }
-    notes += _overlap(a, b, light["training"])
+    )
+    notes += _overlap(a, b, training)
     whose = _whose(a), _whose(b)
     seed = order.seed
     say("fidelity")
-    extras = _extras(order, a, b, untested, say)
+    extras = _extras(backbones, a, b, say)
     found = looking.fidelity(a.measures, b.measures, whose, seed, extras)
     say("told apart")
     told = told_apart(a.measures, b.measures, _phantoms(a.measures, say), whose, seed)
@@ -101,13 +120,18 @@ def ask(real: Path, synthetic: Path, order: Order | None = None, say: Say = prin
     varied = variety((a.measures, a.pictures), (b.measures, b.pictures), seed)
     say("adherence")
     known = {adhering.words_of(picture) for picture in sides.trained_on.pictures}
-    judged = adhering.adherence(b.measures, b.pictures, known if sides.real.prepared else None, seed)
+    of_real = adhering.adherence(a.measures, a.pictures, None, seed)
+    judged = adhering.adherence(
+        b.measures, b.pictures, known if sides.real.prepared else None, seed,
+        {(one.attribute, one.judge): one.accuracy.value for one in of_real},
+    )  # fmt: skip
+    rank = adhering.rank_correlation(a.measures, a.pictures, seed).value
     if not judged:
         untested.append("Prompt adherence: nothing is known of what was asked (no manifest, no labels).")
     say("copies")
-    copied, embedded = None, Figure(float("nan"))
-    if len(light["training"].pictures) > 1:
-        copied, embedded = _copies(b, light["training"], light["held out"], whose[1], seed, untested)
+    copied, embedded = None, (Figure(float("nan")), dict[str, float]())
+    if len(training.pictures) > 1:
+        copied, embedded = _copies(b, training, held_out, seed, untested)
     else:
         untested.append("Copies: the real folder has no training side.")
     say("lesions")
@@ -123,21 +147,39 @@ def ask(real: Path, synthetic: Path, order: Order | None = None, say: Say = prin
     from mame.assess.radiomics import feature_names
 
     return Assessed(
-        sides, order, a, b, light["training"], light["held out"], found,
+        sides, order, a, b, training, held_out, found,
         {"real": looking.means(a.measures, whose[0], seed), "synthetic": looking.means(b.measures, whose[1], seed)},
         looking.moved_most(a.measures, b.measures, feature_names()), told, varied, judged,
-        adhering.density_by_class(b.measures, b.pictures, seed),
-        adhering.rank_correlation(b.measures, b.pictures, seed),
-        adhering.reader_accuracy(a.measures, a.pictures, seed) if not _is_simulated(sides.real) else {},
-        copied, embedded, of_lesions, notes, untested, time.monotonic() - began,
+        adhering.density_by_class(
+            b.measures, b.pictures, seed, adhering.density_by_class(a.measures, a.pictures, seed)
+        ),
+        adhering.rank_correlation(b.measures, b.pictures, seed, rank),
+        {} if _is_simulated(sides.real) else {
+            one.attribute: one.accuracy for one in of_real if one.judge == adhering.NETWORK
+        },
+        copied, *embedded, of_lesions, notes, untested, time.monotonic() - began,
     )  # fmt: skip
 
 
-def _same_size(a: Looked, b: Looked) -> None:
+def _same_size(pictures: Sequence[Picture]) -> None:
+    """By the headers of the files that say it there, before hours of work."""
+    sizes: dict[tuple[int, int], Picture] = {}
+    for picture in pictures:
+        with suppress(*UNREADABLE), Image.open(picture.file, formats=OPENERS) as image:
+            sizes.setdefault((image.height, image.width), picture)
+    _one_of(sizes)
+
+
+def _same_shape(a: Looked[Measures], b: Looked[Measures]) -> None:
+    """Of what was read, DICOMs included."""
     sizes: dict[tuple[int, int], Picture] = {}
     for looked in (a, b):
         for shape, picture in zip(looked.measures.shape.tolist(), looked.pictures, strict=True):
             sizes.setdefault((shape[0], shape[1]), picture)
+    _one_of(sizes)
+
+
+def _one_of(sizes: dict[tuple[int, int], Picture]) -> None:
     if len(sizes) > 1:
         (one, first), (other, second) = list(sizes.items())[:2]
         raise MameError(
@@ -146,7 +188,7 @@ def _same_size(a: Looked, b: Looked) -> None:
         )
 
 
-def _overlap(a: Looked, b: Looked, training: Looked) -> list[str]:
+def _overlap(a: Looked[Measures], b: Looked[Measures], training: Looked[Traits]) -> list[str]:
     """What the two sides have in common, by the contents of the files."""
     sums = [{contents(picture): picture.id for picture in looked.pictures} for looked in (a, b, training)]
     both, known = set(sums[0]) & set(sums[1]), set(sums[1]) & set(sums[2])
@@ -158,7 +200,7 @@ def _overlap(a: Looked, b: Looked, training: Looked) -> list[str]:
     return notes
 
 
-def _whose(looked: Looked) -> list[str]:
+def _whose(looked: Looked[Traits]) -> list[str]:
     return [picture.patient for picture in looked.pictures]
 
 
@@ -176,57 +218,74 @@ def _phantoms(real: Measures, say: Say) -> Measures:
 
 
 def _copies(
-    b: Looked, training: Looked, held_out: Looked, patients: Sequence[str], seed: int, untested: list[str]
-) -> tuple[copying.Copies, Figure]:
+    b: Looked[Measures], training: Looked[Traits], held_out: Looked[Traits], seed: int, untested: list[str]
+) -> tuple[copying.Copies, tuple[Figure, dict[str, float]]]:
     chosen = np.random.default_rng([seed, 75]).permutation(len(training.pictures))[:CONTROL_PICTURES]
-    same = training.measures.detail[chosen]
+    same, embeddings = training.measures.detail[chosen], training.measures.embedding[chosen]
+    changes = changed([training.pictures[i] for i in chosen], seed)
+    controls = {"exact": same, "mirrored": copying.mirrored(same)}
     found = copying.copies(
-        b.measures.detail, training.measures.detail, held_out.measures.detail, (patients, _whose(held_out)), seed,
-        {"exact": same, "mirrored": copying.mirrored(same)} | changed([training.pictures[i] for i in chosen], seed),
+        b.measures.detail, training.measures.detail, held_out.measures.detail,
+        (_whose(b), _whose(training), _whose(held_out)), seed,
+        controls | {name: traits.detail for name, traits in changes.items()},
     )  # fmt: skip
     embedded = copying.embedded(
-        b.measures.embedding, training.measures.embedding, held_out.measures.embedding, patients, seed
-    )
-    if not len(held_out.pictures):
-        untested.append("Copies against held-out patients: there are none; the threshold is of training pictures.")
+        b.measures.embedding, training.measures.embedding, held_out.measures.embedding, (_whose(b), _whose(held_out)),
+        seed, {"exact": embeddings} | {name: traits.embedding for name, traits in changes.items()},
+    )  # fmt: skip
+    if found.among_themselves:
+        untested.append(
+            "Copies against held-out patients: there are none; the threshold is what training pictures reach among "
+            "themselves."
+        )
     return found, embedded
 
 
-def changed(pictures: Sequence[Picture], seed: int) -> dict[str, NDArray[np.float16]]:
-    """Details of pictures that were changed at full size: noise of 5 %, and through mini's autoencoder and back."""
+def changed(pictures: Sequence[Picture], seed: int) -> dict[str, Traits]:
+    """Traits of pictures changed at 512 pixels or less: noise of 5 %, and through mini's autoencoder and back."""
     import torch
 
-    from mame.diffusion.latent import decode, encode
-    from mame.diffusion.model import load_model
+    from mame.diffusion.latent import decode, encode_signed, patchwise
+    from mame.diffusion.model import load_autoencoder
 
-    autoencoder = load_model("mini").parts.autoencoder
-    noisy, rebuilt = [], []
+    autoencoder = load_autoencoder("mini")
+    encoded = patchwise(autoencoder) or partial(encode_signed, autoencoder)
+    found: dict[str, list[NDArray[np.float32]]] = {"noise 5 %": [], "autoencoder": []}
     rng = np.random.default_rng([seed, 76])
     with torch.inference_mode():
         for picture in pictures:
-            pixels = read_pixels(picture)
-            noisy.append(detail(thumbnail(copying.noisy(pixels, rng))))
-            given = torch.from_numpy(pixels.copy())[None]
-            back = decode(autoencoder, encode(autoencoder, given))[0].clamp(0, 1).numpy()
-            rebuilt.append(detail(thumbnail(back)))
-    return {"noise 5 %": np.array(noisy), "autoencoder": np.array(rebuilt)}
+            pixels = _made_size(read_pixels(picture))
+            found["noise 5 %"].append(copying.noisy(pixels, rng))
+            latents = encoded(torch.from_numpy(pixels * 2 - 1)[None])
+            found["autoencoder"].append(decode(autoencoder, latents)[0].clamp(0, 1).numpy())
+    return {
+        name: Traits(reader().embed(part), np.array([detail(thumbnail(one)) for one in part]))
+        for name, part in found.items()
+    }
 
 
-def _extras(order: Order, a: Looked, b: Looked, untested: list[str], say: Say) -> list[looking.Extra]:
-    from mame.assess.backbones import checkpoint_features, inception_features
+def _made_size(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A picture whose longer side is no more than what mini makes, and whose sides its autoencoder can halve."""
+    factor = min(1.0, MADE / max(pixels.shape))
+    height, width = (max(STRIDE, round(side * factor / STRIDE) * STRIDE) for side in pixels.shape)
+    if (height, width) == pixels.shape:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX), dtype=np.float32)
 
-    extras = []
+
+def _backbones(order: Order, untested: list[str]) -> list[Backbone]:
+    """Opened before the work, so that a file that can't be used is told at once."""
+    found = []
     if order.inception is not None:
-        say("inception")
-        extras.append(looking.Extra("inception", *(inception_features(x.pictures, order.inception) for x in (a, b))))
+        found.append(open_inception(order.inception))
     else:
         untested.append("Inception features (FID): give torch-fidelity's weights with --inception FILE or download.")
-    for path in order.networks:
-        say(path.stem)
-        extras.append(looking.Extra(path.stem, *(checkpoint_features(x.pictures, path) for x in (a, b))))
+    return found + [open_checkpoint(path) for path in order.networks]
+
+
+def _extras(backbones: Sequence[Backbone], a: Looked[Measures], b: Looked[Measures], say: Say) -> list[looking.Extra]:
+    extras = []
+    for backbone in backbones:
+        say(backbone.name)
+        extras.append(looking.Extra(backbone.name, *(features_of(side.pictures, backbone) for side in (a, b))))
     return extras
-
-
-def small(found: Assessed) -> bool:
-    """Whether either side has few pictures."""
-    return min(len(found.real.pictures), len(found.synthetic.pictures)) < SMALL

@@ -134,11 +134,18 @@ def _copied(said: dict[str, Any]) -> Verdict:
     if excess["value"] is None:
         return Verdict(question, UNKNOWN, "Too few pictures to say.")
     rate = copies["rate"]["value"]
-    numbers = (
-        f"{rate:.1%} are nearer to a training picture than 99 % of held-out patients' are; in excess "
-        f"{excess['value']:+.1%} ({excess['low']:+.1%} to {excess['high']:+.1%}). Of changed training pictures it "
-        f"caught: {caught}."
+    others = (
+        "99 % of held-out patients' are"
+        if copies["threshold_from"] == "held_out"
+        else "99 % of other training pictures are (nobody was held out)"
     )
+    between = "" if excess["low"] is None else f" ({excess['low']:+.1%} to {excess['high']:+.1%})"
+    numbers = (
+        f"{rate:.1%} are nearer to a training picture than {others}; in excess {excess['value']:+.1%}{between}. Of "
+        f"changed training pictures it caught: {caught}."
+    )
+    if excess["low"] is None:
+        return Verdict(question, UNKNOWN, f"Too few patients to say. {numbers}")
     if excess["low"] > 0:
         return Verdict(question, BAD, f"Some do, more than chance. {numbers} Look at the pairs below.")
     grade = GOOD if excess["high"] < 0.05 else FAIR

@@ -14,7 +14,7 @@ from mame.cli.output import announce
 def assess(
     real: Annotated[Path, typer.Argument(metavar="REAL", help="A prepared set, or a folder of real mammograms.")],
     synthetic: Annotated[Path, typer.Argument(metavar="SYNTHETIC", help="A cohort, or a folder of synthetic ones.")],
-    out: Annotated[Path, typer.Option("--out", metavar="REPORT", help="Folder for the report.")] = Path("report"),
+    out: options.Out = None,
     baseline: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Another report.json to compare with.", show_default=False)
     ] = None,

@@ -237,27 +237,50 @@ def load_parts(folder: Path) -> Parts:
 
     Raises MameError where one can't be read, or its weights don't fit its configuration.
     """
-    from diffusers import AutoencoderKL, AutoencoderTiny, DPMSolverMultistepScheduler, UNet2DConditionModel
-    from safetensors import SafetensorError
+    from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
     from mame.diffusion.mini import Parts
 
     check_folder(folder)
-    autoencoders = {"AutoencoderTiny": AutoencoderTiny, "AutoencoderKL": AutoencoderKL}
     solver: Any = DPMSolverMultistepScheduler  # takes any Stable Diffusion's noise schedule and prediction type
+    with _opening(folder):
+        return Parts(
+            tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+            text_encoder=_open(CLIPTextModel, folder / "text_encoder"),
+            autoencoder=_open_autoencoder(folder),
+            unet=_open(UNet2DConditionModel, folder / "unet"),
+            scheduler=solver.from_pretrained(folder / "scheduler", local_files_only=True),
+        )
+
+
+def load_autoencoder(name: str | os.PathLike[str] = "mini") -> Any:
+    """The autoencoder of a model alone, in float32 on the CPU. Raises MameError as `load_model` does."""
+    _share_the_processor()
+    folder = model_folder(name)
+    check_folder(folder)
+    with _opening(folder):
+        return _open_autoencoder(folder).requires_grad_(False)
+
+
+def _open_autoencoder(folder: Path) -> Any:
+    from diffusers import AutoencoderKL, AutoencoderTiny
+
+    autoencoders = {"AutoencoderTiny": AutoencoderTiny, "AutoencoderKL": AutoencoderKL}
+    said = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8")).get("_class_name")
+    if said not in autoencoders:
+        raise MameError(f"{folder / 'vae'}: an autoencoder of class {said!r}; MAM-E runs {', '.join(autoencoders)}")
+    return _open(autoencoders[said], folder / "vae")
+
+
+@contextmanager
+def _opening(folder: Path) -> Iterator[None]:
+    """The libraries' errors in one line, and none of their advice."""
+    from safetensors import SafetensorError
+
     try:
-        said = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8")).get("_class_name")
-        if said not in autoencoders:
-            raise MameError(f"{folder / 'vae'}: an autoencoder of class {said!r}; MAM-E runs {', '.join(autoencoders)}")
         with _quiet():
-            return Parts(
-                tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
-                text_encoder=_open(CLIPTextModel, folder / "text_encoder"),
-                autoencoder=_open(autoencoders[said], folder / "vae"),
-                unet=_open(UNet2DConditionModel, folder / "unet"),
-                scheduler=solver.from_pretrained(folder / "scheduler", local_files_only=True),
-            )
+            yield
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         reason = reason.partition(" If you want to")[0]  # the libraries' advice to their own callers
