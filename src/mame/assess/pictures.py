@@ -163,7 +163,12 @@ def _of_row(found: PreparedSet, split: Split, row: Row, said: dict[str, Any] | N
         area=Area(row.area) if row.area else None,
     )
     return Picture(Path(row.file_name).stem, file, patient, labels, Laterality.L, None, row.spacing_mm or None,
-                   row.side, True if row.lesions else None)  # fmt: skip
+                   row.side, _lesion_of(row))  # fmt: skip
+
+
+def _lesion_of(row: Row) -> bool | None:
+    """Whether a labelled picture has a lesion; None where its set says neither."""
+    return True if row.lesions else False if row.healthy == "yes" else None
 
 
 def _of_window(found: PreparedSet, row: WindowRow, source: str) -> Patch:
