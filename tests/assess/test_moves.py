@@ -16,6 +16,7 @@ from mame.assess import copies as copying
 from mame.assess.adherence import adherence, quadratic_kappa
 from mame.assess.features import Measures, measure_pixels, read_pixels, stacked
 from mame.assess.fidelity import fidelity
+from mame.assess.figures import share_figure
 from mame.assess.likeness import THUMBNAIL, Index, detail, thumbnail
 from mame.assess.pictures import Picture
 from mame.assess.run import changed
@@ -285,3 +286,14 @@ def test_copies_that_went_through_the_autoencoder_are_caught(tmp_path: Path) -> 
     found = copying.copies(held_out[:2], known, held_out, ([""] * 2, [""] * 20, [""] * 40), 0, controls)
     assert set(found.controls) == {"noise 5 %", "autoencoder"}
     assert min(found.controls.values()) >= 0.95
+
+
+def test_the_interval_of_a_share_is_never_a_point() -> None:
+    owners = [f"p{i // 2}" for i in range(20)]
+    for right, low, high in ((np.ones(20), 0.7, 1.0), (np.zeros(20), 0.0, 0.3)):  # 3 of ten patients
+        figure = share_figure(right, owners, 0)
+        assert (figure.low, figure.high) == pytest.approx((low, high))
+    some = share_figure(np.arange(20) < 10, owners, 0, floor=0.4)
+    assert some.low < some.value == 0.5 < some.high
+    assert some.floor == 0.4
+    assert np.isnan(share_figure(np.zeros(0), [], 0).value)

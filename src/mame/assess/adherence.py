@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mame.assess.attributes.network import CLASSES
 from mame.assess.features import Measures
-from mame.assess.figures import Figure, groups_of, interval, mean_figure, resampled
+from mame.assess.figures import Figure, groups_of, interval, mean_figure, resampled, share_figure
 from mame.assess.pictures import Picture
 from mame.imaging.density import density_class
 from mame.mammogram import Laterality
@@ -79,12 +79,12 @@ def adherence(
                 for name, part in (("seen", ~extrapolated), ("extrapolated", extrapolated)):
                     if part.any():
                         owners = [one for one, inside in zip(patients, part, strict=True) if inside]
-                        apart[name] = mean_figure(right[part], owners, seed)
+                        apart[name] = share_figure(right[part], owners, seed)
             found.append(
                 Judged(
                     attribute,
                     judge,
-                    mean_figure(right, patients, seed, (floors or {}).get((attribute, judge), float("nan"))),
+                    share_figure(right, patients, seed, (floors or {}).get((attribute, judge), float("nan"))),
                     balanced_accuracy(confusion),
                     quadratic_kappa(confusion) if attribute in ORDERED else float("nan"),
                     confusion,

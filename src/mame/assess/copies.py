@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from mame.assess.figures import Figure, groups_of, interval, resampled
+from mame.assess.figures import Figure, groups_of, share_figure
 from mame.assess.likeness import Details, Index, Nearest
 
 Floats = NDArray[np.float64]
@@ -70,8 +70,8 @@ def copies(
         reached, owners = index.search(held_out).likeness, list(whose[2])
     threshold = threshold_of(reached)
     usual = _above_the_rest(reached, owners)
-    rate = _share(nearest.likeness > threshold, whose[0], seed)
-    unusual = _share(usual, owners, seed)
+    rate = share_figure(nearest.likeness > threshold, whose[0], seed)
+    unusual = share_figure(usual, owners, seed)
     excess = _difference(rate, unusual)
     rate = replace(rate, floor=unusual.value)
     caught = {name: float((index.search(part).likeness > threshold).mean()) for name, part in controls.items()}
@@ -121,19 +121,6 @@ def _above_the_rest(reached: Floats, patients: Sequence[str]) -> NDArray[np.bool
     return above
 
 
-def _share(above: NDArray[np.bool_], patients: Sequence[str], seed: int) -> Figure:
-    values = above.astype(np.float64)
-    if not len(values):
-        return Figure(float("nan"))
-    groups = groups_of(patients)
-    value = float(values.mean())
-    low, high = interval(value, lambda rng: float(values[resampled(groups, rng)].mean()), seed)
-    if value in (0.0, 1.0):  # a resample says nothing then: the rule of three (Hanley 1983)
-        bound = min(1.0, 3 / len(groups))
-        low, high = (0.0, bound) if value == 0 else (1 - bound, 1.0)
-    return Figure(value, low, high, n=len(values))
-
-
 def _difference(a: Figure, b: Figure) -> Figure:
     """Rate of synthetic pictures above the threshold less that of others; the floor is 0."""
     if not (np.isfinite(a.value) and np.isfinite(b.value)):
@@ -164,7 +151,7 @@ def embedded(
     bound = threshold_of(usual)
     floor = float(_above_the_rest(usual, whose[1]).mean())
     caught = {name: float((near(part) > bound).mean()) for name, part in controls.items() if len(part)}
-    return replace(_share(near(synthetic) > bound, whose[0], seed), floor=floor), caught
+    return replace(share_figure(near(synthetic) > bound, whose[0], seed), floor=floor), caught
 
 
 def worst(found: Copies, count: int = 6) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,23 @@ def mean_figure(values: NDArray[np.float64], patients: Sequence[str], seed: int,
         else (float("nan"),) * 2
     )
     return Figure(value, low, high, floor, len(values))
+
+
+def share_figure(
+    right: NDArray[np.bool_] | NDArray[np.float64], patients: Sequence[str], seed: int, floor: float = float("nan")
+) -> Figure:
+    """The share of pictures of which something is so (N booleans, or 0 and 1)."""
+    figure = mean_figure(np.asarray(right, dtype=np.float64), patients, seed, floor)
+    low, high = of_three(figure.value, (figure.low, figure.high), len(groups_of(patients)))
+    return replace(figure, low=low, high=high)
+
+
+def of_three(share: float, interval: tuple[float, float], patients: int) -> tuple[float, float]:
+    """The interval of a share, which a bootstrap makes a point where it is 0 or 1: the rule of three (Hanley 1983)."""
+    if share not in (0.0, 1.0) or not patients:
+        return interval
+    bound = min(1.0, 3 / patients)
+    return (0.0, bound) if share == 0 else (1 - bound, 1.0)
 
 
 def halves(patients: Sequence[str], rng: np.random.Generator) -> tuple[Ints, Ints]:

@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 
 from mame.assess.distances import NEIGHBOURS, coverage, coverage_of
 from mame.assess.features import Measures, read_pixels
-from mame.assess.figures import Figure, groups_of, halves, interval, resampled
+from mame.assess.figures import Figure, groups_of, halves, interval, of_three, resampled
 from mame.assess.pictures import Picture
 from mame.mammogram import Description
 
@@ -162,6 +162,8 @@ def covered(real: Floats, synthetic: Floats, patients: Sequence[str], seed: int)
         groups = groups_of(owners if owners is not None else [""] * len(values))
         value = getattr(whole, name)
         low, high = interval(value, lambda rng, v=values, g=groups: float(v[resampled(g, rng)].mean()), seed)  # type: ignore[misc]
+        if name != "density":  # which is no share
+            low, high = of_three(value, (low, high), len(groups))
         floor = float(np.mean(floors[name])) if floors[name] else float("nan")
         found[name] = Figure(value, low, high, floor, len(values))
     return found
