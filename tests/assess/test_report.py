@@ -152,7 +152,8 @@ def test_a_prepared_set_twice_is_all_copies(sets: tuple[Path, Path], tmp_path: P
     assert found["copies"]["rate"]["value"] == 1.0
     assert found["copies"]["threshold_from"] == "training"
     assert any("same folder" in note for note in found["notes"])
-    assert "Some do, more than chance" in said
+    assert found["copies"]["identical"] == found["counts"]["synthetic"] == 10
+    assert "Do they copy patients? bad: 10 of them are, to the byte, training pictures" in said
 
 
 def test_one_folder_inside_the_other_is_not_counted_twice(sets: tuple[Path, Path], tmp_path: Path) -> None:

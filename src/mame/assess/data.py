@@ -50,7 +50,9 @@ def as_json(found: Assessed) -> dict[str, Any]:
             "reader_on_real": figures(found.reader),
             "reader_card": reader().card.get("measured", {}).get("real", {}),
         },
-        "copies": None if found.copies is None else _copies_json(found.copies, found.embedded, found.embedded_controls),
+        "copies": None
+        if found.copies is None
+        else _copies_json(found.copies, found.embedded, found.embedded_controls) | {"identical": found.identical},
         "lesions": None if found.lesions is None else _lesions_json(found.lesions, figures),
         "means": {name: figures(part) for name, part in found.means.items()},
         "moved_most": [{"feature": name, "deviations": round(value, 3)} for name, value in found.moved],

@@ -78,6 +78,7 @@ class Assessed:
     copies: copying.Copies | None
     embedded: Figure
     embedded_controls: dict[str, float]
+    identical: int
     lesions: Lesions | None
     notes: list[str] = field(default_factory=list)
     untested: list[str] = field(default_factory=list)
@@ -106,7 +107,8 @@ def ask(real: Path, synthetic: Path, order: Order | None = None, say: Say = prin
         glimpse(side.pictures, workers=order.workers, say=say, what=name)
         for name, side in (("training", sides.trained_on), ("held out", sides.held_out))
     )
-    notes += _overlap(a, b, training)
+    identical = _identical(b, training)
+    notes += _overlap(a, b, identical)
     whose = _whose(a), _whose(b)
     seed = order.seed
     say("fidelity")
@@ -157,7 +159,7 @@ def ask(real: Path, synthetic: Path, order: Order | None = None, say: Say = prin
         {} if _is_simulated(sides.real) else {
             one.attribute: one.accuracy for one in of_real if one.judge == adhering.NETWORK
         },
-        copied, *embedded, of_lesions, notes, untested, time.monotonic() - began,
+        copied, *embedded, identical, of_lesions, notes, untested, time.monotonic() - began,
     )  # fmt: skip
 
 
@@ -188,15 +190,21 @@ def _one_of(sizes: dict[tuple[int, int], Picture]) -> None:
         )
 
 
-def _overlap(a: Looked[Measures], b: Looked[Measures], training: Looked[Traits]) -> list[str]:
-    """What the two sides have in common, by the contents of the files."""
-    sums = [{contents(picture): picture.id for picture in looked.pictures} for looked in (a, b, training)]
-    both, known = set(sums[0]) & set(sums[1]), set(sums[1]) & set(sums[2])
+def _identical(b: Looked[Measures], training: Looked[Traits]) -> int:
+    """How many synthetic pictures are training pictures, by the contents of the files."""
+    known = {contents(picture) for picture in training.pictures}
+    return sum(contents(picture) in known for picture in b.pictures)
+
+
+def _overlap(a: Looked[Measures], b: Looked[Measures], identical: int) -> list[str]:
+    """What the sides have in common, by the contents of the files."""
+    real = {contents(picture) for picture in a.pictures}
+    both = sum(contents(picture) in real for picture in b.pictures)
     notes = []
     if both:
-        notes.append(f"{len(both)} of {len(b.pictures)} synthetic pictures are, to the byte, real ones of this report.")
-    if known:
-        notes.append(f"{len(known)} of {len(b.pictures)} synthetic pictures are, to the byte, training pictures.")
+        notes.append(f"{both} of {len(b.pictures)} synthetic pictures are, to the byte, real ones of this report.")
+    if identical:
+        notes.append(f"{identical} of {len(b.pictures)} synthetic pictures are, to the byte, training pictures.")
     return notes
 
 

@@ -129,6 +129,9 @@ def _copied(said: dict[str, Any]) -> Verdict:
         return Verdict(question, UNKNOWN, "There were no training pictures to compare with.")
     excess, controls = copies["excess_rate"], copies["controls"]
     caught = ", ".join(f"{name} {share:.0%}" for name, share in controls.items())
+    if copies["identical"]:
+        text = f"{copies['identical']} of them are, to the byte, training pictures. Look at the pairs below."
+        return Verdict(question, BAD, text)
     if not copies["has_power"]:
         return Verdict(question, UNKNOWN, f"The test has no power: of changed training pictures it caught {caught}.")
     if excess["value"] is None:
