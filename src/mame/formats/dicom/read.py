@@ -145,6 +145,8 @@ def _in_file(place: Path, work: Callable[[FileDataset], T], pixels: bool = True)
             file.seek(0)
             with _quiet():
                 dataset = dcmread(file, force=start[PREAMBLE_BYTES:] != b"DICM", stop_before_pixels=not pixels)
+                if len(dataset) == 0:  # pydicom's answer to a file that ends within an element, the pixel data too
+                    raise MameError("damaged or truncated DICOM file (it ends too early)")
                 return work(dataset)
     except MameError as error:
         raise MameError(f"{place}: {error}") from error
