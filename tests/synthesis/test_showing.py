@@ -45,6 +45,17 @@ def test_surroundings_stay_in_the_picture() -> None:
     assert showing.cut(PIXELS, Box(80, 75, 140, 135), 100).size == (100, 100)
 
 
+def test_a_dark_close_up_is_shown_with_its_own_contrast() -> None:
+    dark, square = (0.1 * PIXELS).astype(np.float32), Box(80, 275, 140, 335)
+    greys = showing.spread(dark, square)
+    plain, stretched = np.asarray(showing.cut(dark, square)), np.asarray(showing.cut(dark, square, greys=greys))
+    assert int(stretched.max()) - int(stretched.min()) > 5 * (int(plain.max()) - int(plain.min()))
+    assert stretched.min() > 0
+    assert stretched.max() < 255
+    low, high = showing.spread(np.zeros((100, 100), np.float32), Box(0, 0, 50, 50))
+    assert 0.0 <= low < high <= 1.0
+
+
 def test_letters_are_found_and_borders_and_breast_are_not() -> None:
     film = PIXELS.copy()
     film[40:70, 300:360] = 0.9

@@ -252,7 +252,8 @@ def _close_ups(before: Mammogram, after: Mammogram, asked: Box, measured: Box | 
     whole = showing.reduced(after.pixels, FILM_HEIGHT)
     showing.draw_box(whole, asked, whole.height / after.shape[0], showing.ASKED)
     around = showing.surroundings(asked, before.shape)
-    first, second = showing.cut(before.pixels, around), showing.cut(after.pixels, around)
+    greys = showing.spread(after.pixels, around)
+    first, second = (showing.cut(one.pixels, around, greys=greys) for one in (before, after))
     labelled = second.copy()
     scale = labelled.width / around.width
     showing.draw_box(labelled, showing.moved(asked, around), scale, showing.ASKED)

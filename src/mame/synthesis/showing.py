@@ -58,11 +58,22 @@ def moved(box: Box, square: Box) -> Box:
     return Box(box.x0 - square.x0, box.y0 - square.y0, box.x1 - square.x0, box.y1 - square.y0)
 
 
-def cut(pixels: NDArray[np.float32], square: Box, side: int = 384) -> Image.Image:
-    """The part of a picture H×W in [0, 1] inside a square, as 8-bit RGB, side×side."""
+def cut(
+    pixels: NDArray[np.float32], square: Box, side: int = 384, greys: tuple[float, float] = (0.0, 1.0)
+) -> Image.Image:
+    """The part of a picture H×W in [0, 1] inside a square, as 8-bit RGB, side×side; greys: what is black and white."""
     kernel = Image.Resampling.BICUBIC if square.width < side else Image.Resampling.BOX
-    part = Image.fromarray(pixels).resize((side, side), kernel, box=square.as_tuple())
-    return Image.fromarray(np.rint(np.clip(np.asarray(part), 0, 1) * 255).astype(np.uint8)).convert("RGB")
+    part = np.asarray(Image.fromarray(pixels).resize((side, side), kernel, box=square.as_tuple()))
+    shown = np.clip((part - greys[0]) / (greys[1] - greys[0]), 0, 1)
+    return Image.fromarray(np.rint(shown * 255).astype(np.uint8)).convert("RGB")
+
+
+def spread(pixels: NDArray[np.float32], square: Box) -> tuple[float, float]:
+    """Black and white for :func:`cut`, between which nearly all greys of a picture in a square lie with some room."""
+    part = pixels[square.rounded().slices()]
+    low, high = (float(value) for value in np.quantile(part, [0.005, 0.995]))
+    room = 0.15 * max(high - low, 0.05)
+    return max(low - room, 0.0), min(high + room, 1.0)
 
 
 def letters(greys: NDArray[np.float32], breast: NDArray[np.bool_]) -> list[Box]:
