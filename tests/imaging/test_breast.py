@@ -2,7 +2,6 @@
 
 import csv
 import importlib.util
-import time
 from functools import cache
 from pathlib import Path
 
@@ -184,17 +183,6 @@ def test_real_films(name):
     muscle = pectoral_mask(pixels, breast)
     assert muscle.any() == (view is View.MLO)
     assert breast_share(muscle) < 0.12
-
-
-def test_a_full_film_takes_no_time():
-    pixels = film("Mass-Test_P_00820_LEFT_CC")
-    find_breast(pixels)
-    elapsed_s = []
-    for _ in range(3):
-        start = time.perf_counter()
-        find_breast(pixels)
-        elapsed_s.append(time.perf_counter() - start)
-    assert min(elapsed_s) < 0.5  # 0.1 s on an idle core; the machine may be shared
 
 
 def test_real_digital_images():
