@@ -98,6 +98,19 @@ def test_seeds_and_repeats(lesion, left_breast):
     assert not np.array_equal(one.pixels, inpaint(lesion, left_breast, BOX, steps=2, seed=1, index=1).pixels)
 
 
+def test_a_lesion_that_does_not_fit_is_painted_again(lesion, left_breast, monkeypatch):
+    from mame.diffusion import inpaint as module
+
+    fits = iter([None, Box(60, 140, 75, 160), None, Box(60, 140, 99, 179)])
+    monkeypatch.setattr(module, "measured_box", lambda *_: next(fits))
+    made = lesion.inpaint(left_breast, BOX, steps=1)
+    assert made.provenance["tries"] == 3
+    assert made.provenance["box_measured"] == [60, 140, 75, 160]  # the best of them
+    again = lesion.inpaint(left_breast, BOX, steps=1, tries=1)
+    assert again.provenance["tries"] == 1
+    assert not np.array_equal(made.pixels, again.pixels)
+
+
 def test_the_whole_picture_as_window(lesion, left_breast):
     left_breast = left_breast.with_(spacing_mm=0.5)
     made = lesion.inpaint(left_breast, BOX, steps=2, window="whole")

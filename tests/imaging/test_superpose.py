@@ -46,4 +46,7 @@ def test_faint_changes_that_would_show_the_outline_fade_and_no_rim_gets_darker()
     assert np.abs(found[far]).max() < 0.001
     rim = np.where(region & ~(mass > 0), np.float32(-0.1), mass)
     assert superposed(flat, rim, region).min() >= 0
+    dent = superposed(flat, np.where(np.mgrid[0:SIDE, 0:SIDE][1] < 60, mass, -mass), region)
+    assert dent.min() >= 0
+    assert dent[:, :56].max() > 0.2
     assert superposed(flat, -mass, region).min() < -0.2  # a lucent one

@@ -134,6 +134,7 @@ class Model:
         index: int = 0,
         progress: Progress | None = None,
         fast: bool = False,
+        tries: int = 3,
     ) -> Mammogram:
         """The mammogram with a lesion painted into a region; see :func:`mame.diffusion.inpaint.inpaint`.
 
@@ -143,7 +144,7 @@ class Model:
 
         model = self._for_task(inpainting=True, fast=fast)
         how = model._how(steps, guidance, negative)
-        return inpaint.inpaint(model, mammogram, region, prompt, seed, *how, window, index, progress)
+        return inpaint.inpaint(model, mammogram, region, prompt, seed, *how, window, index, progress, tries)
 
     def in_few_steps(self) -> Model:
         """The same model with the weights for few steps that its folder has, made once. Raises MameError without."""

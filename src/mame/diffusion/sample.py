@@ -128,12 +128,14 @@ def _batch(
     return [_mammogram(model, grey, one) for one, grey in zip(row[kept], greys, strict=True)]
 
 
-def noise(seed: int, index: int, shape: tuple[int, int, int], step: int = 0) -> Tensor:
+def noise(seed: int, index: int, shape: tuple[int, int, int], step: int = 0, attempt: int = 0) -> Tensor:
     """Standard normal noise (c, h, w), float32, on the CPU, from (seed, index) alone, the same on every device.
 
-    step: 0 for what a picture starts from; another for what is added after that step.
+    step: 0 for what a picture starts from; another for what is added after that step. attempt: 0, or a later one where
+    what the first made wasn't good enough.
     """
-    generator = np.random.default_rng(np.random.SeedSequence([seed, index, step] if step else [seed, index]))
+    later = [step, attempt] if attempt else [step] if step else []
+    generator = np.random.default_rng(np.random.SeedSequence([seed, index, *later]))
     return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
 

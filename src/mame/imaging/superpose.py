@@ -18,6 +18,9 @@ KEPT = 0.75
 FAINT = (0.02, 0.1)
 """Of the largest change: less than the first is none, more than the second is whole."""
 
+BRIGHT = 0.1
+"""Of the strongest darkening: a change that brightens by more is of a lesion that absorbs, else of a lucent one."""
+
 
 def superposed(
     window: NDArray[np.float32], change: NDArray[np.float32], region: NDArray[np.bool_]
@@ -26,7 +29,7 @@ def superposed(
 
     What the change merely takes away, its share against the window's fine structure by least squares over the region,
     is given back for the most part. Changes too faint to be a lesion, which would show the region's outline, fade, and
-    where a lesion absorbs, all in all, nothing gets darker.
+    where some of it absorbs more than the tissue whose place it takes, nothing gets darker.
     window: h×w in [0, 1], region: h×w, not empty; the same is done beside it, so that no edge appears.
     """
     rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
@@ -41,6 +44,7 @@ def superposed(
     strength = np.clip((smooth - low) / max(high - low, 1e-9), 0.0, 1.0)
     strength = strength * strength * (3.0 - 2.0 * strength)
     kept = strength * (change + np.float32(KEPT * taken) * structure)
-    if float(change[region].mean()) > 0:
+    darkest, brightest = (float(value) for value in np.percentile(kept[region], [2, 98]))
+    if brightest > BRIGHT * -darkest:
         kept = np.maximum(kept, 0.0)
     return np.asarray(kept, dtype=np.float32)

@@ -176,7 +176,7 @@ class Make:
                 )
                 prompt = language.write(Description(lesion=lesion.kind))
                 painted = self._opened(self.painter).inpaint(
-                    current, place.region, prompt, seed, asked.steps, asked.guidance
+                    current, place.region, prompt, seed, asked.steps, asked.guidance, tries=1
                 )
             except MameError as error:
                 state.reject([str(error)], seed=seed, lesion=number + 1)
