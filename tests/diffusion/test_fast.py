@@ -137,6 +137,8 @@ def test_the_run_leaves_the_base_as_it_was_with_a_lora_beside_it(base: Path, tau
     card = read_card(taught / "model")
     assert card.fast is not None
     assert (card.fast.steps, card.fast.guidance, card.fast.grid) == (4, 4.0, GRID)
+    assert card.training["patients"] == []  # of the phantoms that it learned from
+    assert card.training["patients_of_base"] is False
 
 
 def test_the_merged_weights_are_those_that_stock_diffusers_loads(taught: Path) -> None:

@@ -49,10 +49,11 @@ def few_step_sampler(scheduler: Any, few: FewSteps) -> Any:
     )
 
 
-def save_with_fast(base: Path, lora: Path, few: FewSteps, folder: Path) -> None:
+def save_with_fast(base: Path, lora: Path, few: FewSteps, folder: Path, seen: dict[str, Any]) -> None:
     """Write a model folder that is `base` with a LoRA for few steps beside its parts: whole or absent.
 
-    Replaces what is there. Raises MameError where it can't be written.
+    seen: what its card is to say of the patients that it learned from. Replaces what is there. Raises MameError where
+    it can't be written.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,8 @@ def save_with_fast(base: Path, lora: Path, few: FewSteps, folder: Path) -> None:
             shutil.copytree(base, made, ignore=shutil.ignore_patterns(FAST, ".*"))
             (made / FAST).mkdir()
             shutil.copyfile(lora, made / FAST / LORA_FILE)
-            card = read_card(base).model_copy(update={"fast": few})
+            card = read_card(base)
+            card = card.model_copy(update={"fast": few, "training": card.training | seen})
             (made / CARD).unlink(missing_ok=True)
             (made / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
             if folder.exists():

@@ -152,7 +152,8 @@ def save_result(parts: Parts, config: TrainConfig, data: Data | None = None) -> 
         save_adapters(parts.unet, parts.text_encoder, config.out / "lora")
     if config.goal is Goal.FAST:
         few = FewSteps(guidance=config.guidance, grid=GRID)
-        save_with_fast(model_folder(config.base), config.out / "lora" / LORA_FILE, few, folder)
+        base = model_folder(config.base)
+        save_with_fast(base, config.out / "lora" / LORA_FILE, few, folder, _seen(config.dataset, read_card(base)))
         return folder
     if config.method is Method.LORA:
         merge_adapters(parts.unet, parts.text_encoder)
