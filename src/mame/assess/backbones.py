@@ -66,8 +66,6 @@ def open_inception(weights: str) -> Backbone:
 
 def _inception_state(weights: str) -> Any:
     """Plain tensors by name, of a file or the download."""
-    import pickle
-
     import torch
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
@@ -81,10 +79,10 @@ def _inception_state(weights: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice about the file of somebody else
             return torch.load(weights, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise MameError(f"{weights}: holds something else than plain tensors, or is damaged; not opened") from None
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise MameError(f"Inception weights could not be loaded from {weights}: {_first_line(error)}") from error
+    except Exception:  # what the reader of tensors says of anything else
+        raise MameError(f"{weights}: holds something else than plain tensors, or is damaged; not opened") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -165,9 +165,9 @@ def explain(models: Path, real: Patches, painted: Patches, panels: Path) -> dict
                 looks.setdefault(name, []).append(scored(drawn[name], patches.boxes))
                 lines.append({"method": name, "lesions": what, **looks[name][-1].means()})
             _write_panel(patches, list(drawn.values()), panels / f"{path.stem}-{what}.png")
-        tests = [{"method": name, **seam(*pair)} for name, pair in looks.items()]
-        for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
-            test["p_holm"] = corrected
+        seams = {name: seam(real, painted) for name, (real, painted) in looks.items()}
+        corrected = holm([one["p"] for one in seams.values()])
+        tests = [{"method": name, **seams[name], "p_holm": p} for name, p in zip(seams, corrected, strict=True)]
         sets = [features(model, patches) for patches in lesions.values()]
         found[path.stem] = {
             "maps": lines, "seam": tests, "features": {**two_sample(sets[0], sets[1]), "points": _flat(sets)},

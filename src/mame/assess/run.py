@@ -250,11 +250,15 @@ def _copies(
 
 
 def changed(pictures: Sequence[Picture], seed: int) -> dict[str, Traits]:
-    """Traits of pictures changed at 512 pixels or less: noise of 5 %, and through mini's autoencoder and back."""
+    """Traits of pictures changed at 512 pixels or less: noise of 5 %, and through mini's autoencoder and back.
+
+    Air is cleared behind the autoencoder as it is in every picture that a model makes.
+    """
     import torch
 
     from mame.diffusion.latent import decode, encode_signed, patchwise
     from mame.diffusion.model import load_autoencoder
+    from mame.diffusion.sample import clear_air
 
     autoencoder = load_autoencoder("mini")
     encoded = patchwise(autoencoder) or partial(encode_signed, autoencoder)
@@ -265,7 +269,7 @@ def changed(pictures: Sequence[Picture], seed: int) -> dict[str, Traits]:
             pixels = _made_size(read_pixels(picture))
             found["noise 5 %"].append(copying.noisy(pixels, rng))
             latents = encoded(torch.from_numpy(pixels * 2 - 1)[None])
-            found["autoencoder"].append(decode(autoencoder, latents)[0].clamp(0, 1).numpy())
+            found["autoencoder"].append(clear_air(decode(autoencoder, latents)[0].numpy()))
     return {
         name: Traits(reader().embed(part), np.array([detail(thumbnail(one)) for one in part]))
         for name, part in found.items()

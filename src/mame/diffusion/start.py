@@ -214,7 +214,8 @@ def _seen(dataset: str, base: ModelCard | None) -> dict[str, Any]:
     from mame.dataset.pseudonyms import patient_hash
     from mame.dataset.read import open_set
 
-    before = base.training if base is not None else {"patients": [], "patients_of_base": True}
+    nobody: dict[str, Any] = {"patients": [], "patients_of_base": True}
+    before = base.training if base is not None else nobody
     seen, keys = set(before.get("patients") or []), set(before.get("keys") or [])
     known = before.get("patients") is not None and bool(before.get("patients_of_base"))
     for folder in folders_behind(dataset):

@@ -44,10 +44,10 @@ def _check_generator(name: str, real: PreparedSet, tested: set[str], cohort: Pat
         told = read_card(Path(name) if Path(name).is_dir() else model_folder(name)).training
     except MameError:
         return [f"generator {name!r} is not at hand: which patients it saw is not known"]
-    seen = told.get("patients")
-    if tested & set(seen or ()):
+    seen: list[str] | None = told.get("patients")
+    if learned := tested & set(seen or ()):
         raise MameError(
-            f"{cohort}: its generator {name!r} was trained on {len(tested & set(seen))} of the {len(tested)} test "
+            f"{cohort}: its generator {name!r} was trained on {len(learned)} of the {len(tested)} test "
             f"patients of {real.folder}; train one on the training side"
         )
     if seen is None:

@@ -233,7 +233,7 @@ def _matched(
     """
     pool = [candidates[i] for i in rng.permutation(len(candidates))]
     taken = {one.patient for one in wanted}
-    found = []
+    found: list[tuple[Candidate, list[str]]] = []
     for one in wanted:
         free = [other for other in pool if other.patient not in taken]
         if not free:
