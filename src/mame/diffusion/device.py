@@ -79,7 +79,8 @@ def cpu_has_bf16() -> bool:
 
 def place(parts: Parts, compute: Compute) -> Parts:
     """Put a model's parts where they run, in the layout that they run fastest in; they can't be trained then."""
-    merge_doublings(parts.autoencoder.decoder)
+    if compute.is_cpu:
+        merge_doublings(parts.autoencoder.decoder)
     for layer in parts.autoencoder.decoder.modules():
         if isinstance(layer, torch.nn.ReLU):  # of AutoencoderTiny, after a convolution or a sum that nobody else reads
             layer.inplace = True
@@ -93,7 +94,9 @@ def place(parts: Parts, compute: Compute) -> Parts:
 
 def place_unet(unet: Any, compute: Compute) -> Any:
     """As :func:`place`, a U-Net alone."""
-    if int(unet.config.sample_size) % 2 ** (len(unet.config.block_out_channels) - 1) == 0:  # every size is a double
+    every_size_is_a_double = int(unet.config.sample_size) % 2 ** (len(unet.config.block_out_channels) - 1) == 0
+    # faster where it was measured, in float32 on a CPU; slower in the halves on one that has no units for them
+    if compute.is_cpu and compute.dtype == torch.float32 and every_size_is_a_double:
         merge_doublings(unet)
     unet.requires_grad_(False)
     unet.to(compute.device)
