@@ -135,12 +135,14 @@ class Background(_Part):
 class Accept(_Part):
     """How far what is measured may be from what was ordered; null for what is not to be looked at.
 
-    tries: pictures made for one order before it is given up; in each, a lesion is tried three times. view: whether
-    it must be right. density, area: classes off. visible: least overlap (IoU) of a lesion's box and what changed.
+    tries: pictures made for one order before it is given up; in each, a lesion is tried three times. view, side:
+    whether they must be right. density, area: classes off. visible: least overlap (IoU) of a lesion's box and of what
+    changed.
     """
 
     tries: int = Field(default=8, ge=1, le=100)
     view: bool = True
+    side: bool = True
     density: int | None = Field(default=1, ge=0, le=3)
     area: int | None = Field(default=0, ge=0, le=2)
     visible: float | None = Field(default=0.2, ge=0, le=1)

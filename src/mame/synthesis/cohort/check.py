@@ -62,7 +62,7 @@ def misses(order: Order, looked: Looked, accept: Accept) -> list[str]:
     """What is too far from the order, each in words."""
     found, asked = [], order.words
     side = looked.seen.breast.laterality
-    if order.side is not None and side is not order.side:
+    if accept.side and order.side is not None and side is not order.side:
         found.append(f"side {side} instead of {order.side}")
     if accept.view and asked.view is not None and looked.view is not asked.view:
         found.append(f"view {looked.view} instead of {asked.view}")
