@@ -138,7 +138,7 @@ def test_a_lesion_is_painted_into_a_real_mammogram_at_full_size(page: Any, tmp_p
     page.mouse.down()
     page.mouse.move(place[0] + 15, place[1] + 15, steps=4)
     page.mouse.up()
-    page.wait_for_timeout(1500)
+    said(page, "#paint-status", "Region of")
     page.locator("#paint").click()
     told = said(page, "#paint-status", r"Painted")
     found = re.search(r"asked (\d+), (\d+), (\d+), (\d+)", told)
