@@ -274,6 +274,7 @@ def test_the_interval_of_ms_ssim_is_by_picture(tmp_path: Path) -> None:
     assert found.value == pytest.approx(wanted.mean(), abs=1e-6)  # at their own size
 
 
+@pytest.mark.slow
 def test_copies_that_went_through_the_autoencoder_are_caught(tmp_path: Path) -> None:
     pictures = []
     for index, one in enumerate(views(21, 20, 512)):

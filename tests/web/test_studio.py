@@ -118,6 +118,7 @@ def test_recipes_ask_for_what_can_be_written(made: Made) -> None:
     assert "--device cpu" in recipe(unknown)
 
 
+@pytest.mark.slow
 def test_lesions_painted_one_after_the_other_have_a_recipe_that_makes_them(engine: Engine, tmp_path: Path) -> None:
     ground = read(_a_film(tmp_path / "my film.png"))
     state = Session()

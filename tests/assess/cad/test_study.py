@@ -66,6 +66,7 @@ def test_a_patch_holds_its_lesion_where_it_says() -> None:
     assert np.array_equal(tissue, patches_of(scenes[1:], 1).pixels[~patches.lesion])
 
 
+@pytest.mark.slow
 def test_a_small_study_runs_goes_on_and_says_what_it_can_t_show(sets: tuple[Path, Path], tmp_path: Path) -> None:
     lines: list[str] = []
     result = cad(*sets, tmp_path / "out", TINY, lines.append)

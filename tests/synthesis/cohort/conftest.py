@@ -16,7 +16,7 @@ from mame.synthesis.cohort.run import synthesize
 from mame.synthesis.plan import Plan
 
 MakePlan = Callable[..., Plan]
-ANYTHING: dict[str, Any] = {"tries": 20, "view": False, "side": False, "density": None, "area": None, "visible": None}
+ANYTHING: dict[str, Any] = {"tries": 20, "view": False, "density": None, "area": None, "visible": None}
 OUTPUTS = ["png", "dicom", "coco", "yolo", "vindr", "seg", "sr"]
 
 

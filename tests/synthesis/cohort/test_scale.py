@@ -153,7 +153,7 @@ def test_the_plan_of_two_hundred_with_small_models(tmp_path: Path) -> None:
     save_model(small_parts(False), tmp_path / "healthy", companion)
     save_model(small_parts(True), tmp_path / "lesion", card)
     (tmp_path / "plan.yaml").write_text(DOCUMENTED)
-    changes = {"model": str(tmp_path / "healthy"), "steps": 1, "accept": ANYTHING}
+    changes = {"model": str(tmp_path / "healthy"), "steps": 1, "accept": ANYTHING | {"side": False}}
     said = read_plan(tmp_path / "plan.yaml").model_dump() | changes
     plan = Plan(**said | {"lesions": said["lesions"] | {"steps": 1}})
     check_counts(synthesize(plan, tmp_path / "out", workers=2), plan)
