@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mame.diffusion.cache import Words
 from mame.diffusion.config import TrainConfig
-from mame.diffusion.folders import model_folder, read_card
+from mame.diffusion.folders import FewSteps, model_folder, read_card
 from mame.diffusion.objectives import Batch, Denoise
 from mame.diffusion.sample import guide
 from mame.diffusion.schedule import clean_and_noise, prediction_of
@@ -28,6 +28,11 @@ def boundary(timesteps: Tensor) -> tuple[Tensor, Tensor]:
     """(c_skip, c_out) of arXiv 2310.04378, appendix: at time 0 what goes in comes out."""
     scaled = timesteps.float() * TIME_SCALE
     return SIGMA_DATA**2 / (scaled**2 + SIGMA_DATA**2), scaled / (scaled**2 + SIGMA_DATA**2).sqrt()
+
+
+def few_steps(config: TrainConfig) -> FewSteps:
+    """What a model that was taught so says about its few steps."""
+    return FewSteps(guidance=config.guidance, grid=GRID)
 
 
 class Consistency(Denoise):
@@ -48,11 +53,8 @@ class Consistency(Denoise):
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean pseudo-Huber distance between what is said from the two points."""
-        latents, noise, timesteps = batch["latents"], batch["noise"], batch["timesteps"]
-        if "deviation" in batch:
-            latents = latents + batch["deviation"] * batch["within"]
-        signal, spread = self.at(timesteps)
-        seen = signal * latents + spread * noise
+        timesteps = batch["timesteps"]
+        _, seen = self.noised(batch)
         given = self._picture(seen, timesteps, batch)
         with torch.no_grad():
             wanted = self._wanted(seen, timesteps, batch)

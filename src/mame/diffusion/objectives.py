@@ -101,12 +101,11 @@ class Denoise(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean weighted squared error of the prediction."""
-        latents, noise, timesteps = batch["latents"], batch["noise"], batch["timesteps"]
-        if "deviation" in batch:
-            latents = latents + batch["deviation"] * batch["within"]
+        noise, timesteps = batch["noise"], batch["timesteps"]
+        latents, seen = self.noised(batch)
         signal, spread = self.at(timesteps)
         text = batch["text"] if "text" in batch else self._heard(batch["tokens"])
-        guess = self.predicted(signal * latents + spread * noise, timesteps, text, batch)
+        guess = self.predicted(seen, timesteps, text, batch)
         velocity = prediction_of(self.scheduler) == "v_prediction"
         error = (guess - (signal * noise - spread * latents if velocity else noise)).pow(2)
         error = self.weighed(error, batch)
@@ -114,6 +113,14 @@ class Denoise(nn.Module):
         if "share" in batch:
             weights = weights * batch["share"]
         return (error.mean(dim=(1, 2, 3)) * weights).mean()
+
+    def noised(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(latents, the same with the batch's noise at its timesteps), N×c×h×w; drawn where they are a distribution."""
+        latents: Tensor = batch["latents"]
+        if "deviation" in batch:
+            latents = latents + batch["deviation"] * batch["within"]
+        signal, spread = self.at(batch["timesteps"])
+        return latents, signal * latents + spread * batch["noise"]
 
     def at(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """How much of a picture and of noise there is at timesteps (N), each N×1×1×1."""

@@ -14,8 +14,8 @@ from mame.diffusion import latent
 from mame.diffusion.config import Goal, TrainConfig
 from mame.diffusion.data import held_out_of
 from mame.diffusion.device import Compute, choose_compute
-from mame.diffusion.distill import GRID
-from mame.diffusion.folders import FewSteps, ModelCard
+from mame.diffusion.distill import few_steps
+from mame.diffusion.folders import ModelCard
 from mame.diffusion.model import Model
 from mame.diffusion.sample import Order, denoise, embed, noise
 from mame.prompt import write
@@ -31,7 +31,7 @@ def sample_grid(parts: Any, config: TrainConfig, path: Path) -> NDArray[np.uint8
     A lesion model paints into held-out pictures: each as it is, what the model saw of it, and what it made.
     """
     compute = Compute(next(parts.unet.parameters()).device, torch.float32)
-    few = FewSteps(guidance=config.guidance, grid=GRID) if config.goal is Goal.FAST else None
+    few = few_steps(config) if config.goal is Goal.FAST else None
     model = Model("training", path, ModelCard(), parts, compute, few)
     parts.autoencoder.to(compute.device)
     fastest = choose_compute(str(compute.device)).dtype

@@ -12,9 +12,9 @@ import torch
 
 from mame.diffusion.config import NEW, Goal, Method, TrainConfig
 from mame.diffusion.data import TONED, Data, examples_of, toned
-from mame.diffusion.distill import GRID
+from mame.diffusion.distill import few_steps
 from mame.diffusion.fast import save_with_fast
-from mame.diffusion.folders import LORA_FILE, FewSteps, Framing, ModelCard, model_folder, read_card
+from mame.diffusion.folders import LORA_FILE, Framing, ModelCard, model_folder, read_card
 from mame.diffusion.lora import EVERY_LAYER, UNET_LAYERS, add_adapters, merge_adapters, save_adapters
 from mame.diffusion.mini import Parts, linear_encoder_weights, new_mini, set_linear_encoder
 from mame.diffusion.model import load_parts, save_model
@@ -151,7 +151,7 @@ def save_result(parts: Parts, config: TrainConfig, data: Data | None = None) -> 
     if config.method is Method.LORA:
         save_adapters(parts.unet, parts.text_encoder, config.out / "lora")
     if config.goal is Goal.FAST:
-        few = FewSteps(guidance=config.guidance, grid=GRID)
+        few = few_steps(config)
         base = model_folder(config.base)
         save_with_fast(base, config.out / "lora" / LORA_FILE, few, folder, _seen(config.dataset, read_card(base)))
         return folder
