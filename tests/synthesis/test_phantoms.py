@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +158,26 @@ def test_full_matrices_by_several_workers(tmp_path: Path) -> None:
         assert header.PresentationIntentType == "FOR PRESENTATION"
         assert (header.Rows, header.Columns) in [(3328, 2560), (4096, 3328), (3518, 2800)]
         assert header.PatientID.startswith("SYNTHETIC-")
+
+
+def test_a_smaller_size_is_the_field_with_masses_only(tmp_path: Path) -> None:
+    out = phantom(tmp_path / "out", 5, seed=2, lesion_share=1.0, size=160)
+    lines = read_manifest(out)
+    assert all(line["shape"] == [160, 160] for line in lines)
+    assert {lesion["kind"] for line in lines for lesion in line["lesions"]} == {"mass"}
+    assert min(line["spacing_mm"] for line in lines) == pytest.approx(1.6)
+    with pytest.raises(MameError, match="ordered with"):
+        phantom(out, 5, seed=2, lesion_share=1.0, size=128)
+    with pytest.raises(MameError, match="size must be 64 to 4096 pixels, not 8"):
+        phantom(tmp_path / "other", 1, size=8)
+
+
+@pytest.mark.usefixtures("coarse")
+def test_a_folder_of_before_there_were_sizes_is_completed(tmp_path: Path) -> None:
+    out = phantom(tmp_path / "out", 1, seed=2)
+    place = out / "phantom.json"
+    said = json.loads(place.read_text())
+    del said["size"]
+    place.write_text(json.dumps(said))
+    phantom(out, 2, seed=2)
+    assert len(read_manifest(out)) == 2

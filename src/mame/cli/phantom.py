@@ -15,11 +15,19 @@ def phantom(
     count: Annotated[int, typer.Option(help="How many images.")] = 8,
     seed: options.Seed = 0,
     lesions: Annotated[float, typer.Option(metavar="SHARE", help="Share of images with a lesion, 0 to 1.")] = 0.5,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="Pixels a side of the 256 mm field.  [default: the machine's matrix]",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Images drawn at once; each takes about 1.2 GB of memory.")] = 1,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
-    """Draw labelled phantoms: full-size DICOM with exact truth.
+    """Draw labelled phantoms: DICOM of full size, or smaller and sooner, with exact truth.
 
     Writes images/, masks/, labels/ and manifest.jsonl. Image i depends on the seed and i alone; the same command again
     completes what was stopped. Prints the folder.
@@ -28,6 +36,6 @@ def phantom(
 
     with output.progress("drawing", "images") as progress:
         folder = phantoms.phantom(
-            out, count, seed, lesion_share=lesions, workers=workers, force=force, progress=progress
+            out, count, seed, lesion_share=lesions, size=size, workers=workers, force=force, progress=progress
         )
     output.show_images(folder, json)

@@ -1,4 +1,4 @@
-"""A labelled data set from the simulator: full-matrix DICOM with exact truth.
+"""A labelled data set from the simulator: full-matrix DICOM with exact truth, or smaller pictures, made sooner.
 
 A folder of it holds `phantom.json` (what it was ordered with), `images/0000.dcm`, `masks/0000-breast.png` (and -dense,
 -pectoral, -lesion), `labels/0000.json`, and `manifest.jsonl`, the labels line by line. A label is written last, so an
@@ -32,6 +32,7 @@ from mame.formats.folder import check_folder, manifest_line
 from mame.formats.png import write_mask_png
 from mame.imaging import phantom as simulator
 from mame.imaging.phantom import Picture
+from mame.imaging.phantom.scene import FIELD_MM
 from mame.mammogram import LesionKind
 
 ORDER = "phantom.json"
@@ -39,16 +40,23 @@ FOLDERS = ("images", "masks", "labels")
 MASS_SHARE = 0.7  # of the lesions; the others are calcifications
 STREAM = 3  # keeps these phantoms apart from those that models are trained on with the same seed
 BYTES_AN_IMAGE = 28_000_000  # of the largest matrix, masks included
+BYTES_A_PIXEL = 3
+SIZES = (64, 4096)  # pixels a side
+FINEST_MM = 0.1  # pixels that still show calcifications
 _OURS = re.compile(r"\d{4,}(-\w+)?\.(dcm|png|json)")
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What decides how image i looks, whatever the count. Raises MameError for a value out of its range."""
+    """What decides how image i looks, whatever the count. Raises MameError for a value out of its range.
+
+    size: pixels a side of the field of 256 mm; None for the machine's full matrix.
+    """
 
     seed: int
     lesion_share: float
+    size: int | None = None
     simulator: int = simulator.VERSION
 
     def __post_init__(self) -> None:
@@ -56,6 +64,13 @@ class Order:
             raise MameError(f"seed must be 0 or more, not {self.seed}")
         if not 0 <= self.lesion_share <= 1:
             raise MameError(f"the share with lesions must be 0 to 1, not {self.lesion_share}")
+        if self.size is not None and not SIZES[0] <= self.size <= SIZES[1]:
+            raise MameError(f"size must be {SIZES[0]} to {SIZES[1]} pixels, not {self.size}")
+
+    @property
+    def resolves_calcifications(self) -> bool:
+        """Whether its pixels are small enough to show them."""
+        return self.size is None or FIELD_MM / self.size <= FINEST_MM
 
 
 def phantom(
@@ -64,6 +79,7 @@ def phantom(
     seed: int = 0,
     *,
     lesion_share: float = 0.5,
+    size: int | None = None,
     workers: int = 1,
     force: bool = False,
     progress: Progress | None = None,
@@ -72,18 +88,20 @@ def phantom(
 
     Image i comes from (seed, i) alone: its breast, side, view, density, machine, and whether it has a lesion.
     lesion_share: how many of them have one, 0 to 1 (a breast with no room for it stays healthy, and its label says so).
+    size: pixels a side of the 256 mm field, where that is enough; the machine's full matrix otherwise. Pixels too large
+    to show calcifications have masses only.
     A folder that was ordered with the same options is completed, finished images stay; one that was ordered otherwise
     is refused, and made anew with `force`. progress: called with (images done, images in all).
     Raises MameError for a value out of its range and a folder that can't be written to or has too little room.
     """
     if count < 1 or workers < 1:
         raise MameError(f"count and workers must be at least 1, not {count if count < 1 else workers}")
-    order, folder = Order(seed, lesion_share), Path(out)
+    order, folder = Order(seed, lesion_share, size), Path(out)
     check_folder(folder, force=True)
     _open(folder, order, force)
     try:
         missing = [index for index in range(count) if not _label_path(folder, index).exists()]
-        check_folder(folder, True, len(missing) * BYTES_AN_IMAGE)
+        check_folder(folder, True, len(missing) * (BYTES_AN_IMAGE if size is None else BYTES_A_PIXEL * size**2))
         before = count - len(missing)
         if progress is not None:
             progress(before, count)
@@ -96,12 +114,13 @@ def phantom(
 
 
 def draw(order: Order, index: int) -> Picture:
-    """Phantom number `index` at its machine's full matrix, with its truth."""
+    """Phantom number `index` at its machine's full matrix, or at the size ordered, with its truth."""
     rng = np.random.default_rng([order.seed, index, STREAM])
     wanted, kind, right = rng.random() < order.lesion_share, rng.random(), rng.random() < 0.5
-    lesion = LesionKind.MASS if kind < MASS_SHARE else LesionKind.CALCIFICATIONS
-    drawn = simulator.draw((order.seed, index, STREAM), lesion=lesion if wanted else None, fine=True)
-    picture = drawn.render(drawn.matrix_grid())
+    only_masses = not order.resolves_calcifications
+    lesion = LesionKind.MASS if kind < MASS_SHARE or only_masses else LesionKind.CALCIFICATIONS
+    drawn = simulator.draw((order.seed, index, STREAM), lesion=lesion if wanted else None, fine=not only_masses)
+    picture = drawn.render(drawn.matrix_grid() if order.size is None else drawn.field_grid(order.size))
     return picture.mirrored() if right else picture
 
 
@@ -114,7 +133,8 @@ def write(folder: Path, order: Order, index: int) -> None:
     mask_files = {part: f"masks/{name}-{part}.png" for part in masks}
     healthy = "" if mammogram.lesions else " healthy"
     try:
-        uids = f"phantom {order.simulator} {order.seed} {index}{healthy}"
+        smaller = "" if order.size is None else f" {order.size}"
+        uids = f"phantom {order.simulator} {order.seed} {index}{healthy}{smaller}"
         write_dicom(mammogram, folder / image, seed=uids, force=True)
         for part, mask in masks.items():
             write_mask_png(mask, folder / mask_files[part], force=True)
@@ -172,7 +192,7 @@ def _leave_stopping_to_parent() -> None:
 def _open(folder: Path, order: Order, force: bool) -> None:
     """Makes the folder or checks that it was ordered in the same way; with `force`, one that was not is emptied."""
     told = folder / ORDER
-    before = _read_json(told) if told.exists() else None
+    before = {"size": None, **_read_json(told)} if told.exists() else None  # folders of before had no size
     if before != asdict(order):
         used = before is not None or any((folder / name).exists() for name in (*FOLDERS, manifest.NAME))
         if used and not force:
