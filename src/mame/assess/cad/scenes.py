@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from mame.dataset.layout import Split
+from mame.dataset.layout import Row, Split
 from mame.dataset.read import PreparedSet, read_picture
 from mame.imaging.phantom import draw
 from mame.mammogram import Box, LesionKind
@@ -57,14 +57,21 @@ class Patches:
 
 
 def scenes_of(found: PreparedSet, splits: Sequence[Split]) -> list[Scene]:
-    """Every picture of these sides, in the set's order."""
+    """Every picture of these sides, in the set's order, but those that are ill nobody knows where (`unmarked`)."""
     scenes = []
     for split in splits:
         for row in found.iterate(split):
+            if unmarked(row):
+                continue
             pixels = read_picture(found.folder / split / row.file_name)
             boxes = tuple(lesion.box for lesion in row.lesions)
             scenes.append(Scene(pixels, boxes, f"{row.source} {row.patient}"))
     return scenes
+
+
+def unmarked(row: Row) -> bool:
+    """Whether a picture shows a lesion that has no box: it is no example of one, and none of tissue without."""
+    return not row.lesions and (row.healthy == "no" or bool(row.dropped))
 
 
 def phantom_scenes(count: int, seed: int, size: int) -> list[Scene]:

@@ -18,7 +18,7 @@ from mame.assess.cad.arms import REAL, Arm, Sampler, arms_of
 from mame.assess.cad.compare import score_classifier, score_detector
 from mame.assess.cad.guard import check_apart
 from mame.assess.cad.plan import MODELS, PANELS, PLAN, RESULT, RUNS, Job, Material, Plan, Result
-from mame.assess.cad.scenes import Patches, Scene, patches_of, phantom_scenes, scenes_of
+from mame.assess.cad.scenes import Patches, Scene, patches_of, phantom_scenes, scenes_of, unmarked
 from mame.dataset.layout import METADATA, Split
 from mame.dataset.read import open_set
 from mame.errors import MameError
@@ -41,7 +41,7 @@ def cad(
     `out` holds a study with another plan.
     """
     plan = plan or Plan()
-    notes = check_apart(dataset, cohort)
+    notes = [*check_apart(dataset, cohort), *_left_out(dataset, cohort)]
     material = _material(dataset, cohort, plan)
     _open(out, plan, dataset, cohort, force)
     jobs = _jobs(plan)
@@ -84,6 +84,17 @@ def _material(dataset: Path, cohort: Path, plan: Plan) -> Material:
         if one.lesion.all():
             raise MameError(f"the {what} has lesions and no room for a patch of tissue without one")
     return Material(parts[0], parts[1], parts[2], patches[0], patches[1], patches[2])
+
+
+def _left_out(*folders: Path) -> list[str]:
+    """What is said of pictures whose lesions nobody marked."""
+    notes = []
+    for folder in folders:
+        found = open_set(folder)
+        count = sum(unmarked(row) for split in found.splits for row in found.iterate(split))
+        if count:
+            notes.append(f"{folder}: {count} of its pictures show a lesion that has no box; they are left out")
+    return notes
 
 
 def _counts(material: Material) -> dict[str, Any]:
