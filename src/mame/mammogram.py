@@ -133,6 +133,13 @@ class Box:
         """The smallest box with whole-number edges that holds this one."""
         return Box(math.floor(self.x0), math.floor(self.y0), math.ceil(self.x1), math.ceil(self.y1))
 
+    def check_inside(self, shape: tuple[int, int]) -> None:
+        """Raises MameError where the box reaches outside a picture of that shape (H, W)."""
+        if self.x0 < 0 or self.y0 < 0 or self.x1 > shape[1] or self.y1 > shape[0]:
+            raise MameError(
+                f"box {self.as_tuple()} reaches outside the picture of {shape[1]} x {shape[0]} pixels (W x H)"
+            )
+
     def clipped(self, shape: tuple[int, int]) -> Box | None:
         """The part inside an image of shape (H, W), or None where nothing is inside."""
         x0, y0 = max(self.x0, 0), max(self.y0, 0)

@@ -157,11 +157,7 @@ def measured_box(before: NDArray[np.float32], after: NDArray[np.float32], region
 def _region(region: Box | NDArray[np.bool_], shape: tuple[int, int], rounded: bool) -> tuple[NDArray[np.bool_], Box]:
     """(mask, box) of a region, checked against the picture's shape (H, W); rounded: a box loses its corners."""
     if isinstance(region, Box):
-        x0, y0, x1, y1 = region.as_tuple()
-        if x0 < 0 or y0 < 0 or x1 > shape[1] or y1 > shape[0]:
-            raise MameError(
-                f"box {region.as_tuple()} reaches outside the picture of {shape[1]} x {shape[0]} pixels (W x H)"
-            )
+        region.check_inside(shape)
         mask, box = region.to_mask(shape), region
         if rounded:
             mask &= _without_corners(box, shape)

@@ -161,13 +161,14 @@ class Model:
 
     def steps(self, given: int | None, fast: bool) -> int:
         """How many steps a picture takes, where `given` or nothing was asked for."""
-        few = self.card.fast or FewSteps()
-        return given if given is not None else few.steps if fast else STEPS
+        if given is not None:
+            return given
+        return (self.few or self.card.fast or FewSteps()).steps if fast else STEPS
 
     def _how(self, steps: int | None, guidance: float | None, negative: str) -> tuple[int, float, str]:
         """Steps, guidance and negative prompt, where what was not given is as the model needs it."""
         if self.few is None:
-            return STEPS if steps is None else steps, GUIDANCE if guidance is None else guidance, negative
+            return self.steps(steps, fast=False), GUIDANCE if guidance is None else guidance, negative
         if negative or guidance not in (None, self.few.guidance):
             raise MameError(
                 f"in few steps the guidance of {self.few.guidance:g} is part of the weights, and a negative prompt is "
@@ -175,7 +176,7 @@ class Model:
             )
         if steps is not None and steps > self.few.grid:
             raise MameError(f"in few steps there are at most {self.few.grid}, not {steps}")
-        return self.few.steps if steps is None else steps, 1.0, ""
+        return self.steps(steps, fast=True), 1.0, ""
 
     def _for_task(self, inpainting: bool, fast: bool) -> Model:
         """This model where it can do the task, else the companion its card names; for few steps where asked."""

@@ -163,6 +163,7 @@ def _with_view(source: Mammogram, prompt: str) -> Mammogram:
 
 def _read_region(region: Box | str | os.PathLike[str], source: Mammogram) -> Box | NDArray[np.bool_]:
     if isinstance(region, Box):
+        region.check_inside(source.shape)
         return region
     mask = read_mask_png(region)
     if mask.shape != source.shape:

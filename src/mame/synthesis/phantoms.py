@@ -33,7 +33,7 @@ from mame.formats.png import write_mask_png
 from mame.imaging import phantom as simulator
 from mame.imaging.phantom import Picture
 from mame.imaging.phantom.scene import FIELD_MM
-from mame.mammogram import LesionKind
+from mame.mammogram import COARSEST_CALCIFICATION_MM, LesionKind
 
 ORDER = "phantom.json"
 FOLDERS = ("images", "masks", "labels")
@@ -42,7 +42,6 @@ STREAM = 3  # keeps these phantoms apart from those that models are trained on w
 BYTES_AN_IMAGE = 28_000_000  # of the largest matrix, masks included
 BYTES_A_PIXEL = 3
 SIZES = (64, 4096)  # pixels a side
-FINEST_MM = 0.1  # pixels that still show calcifications
 _OURS = re.compile(r"\d{4,}(-\w+)?\.(dcm|png|json)")
 Progress = Callable[[int, int], None]
 
@@ -70,7 +69,7 @@ class Order:
     @property
     def resolves_calcifications(self) -> bool:
         """Whether its pixels are small enough to show them."""
-        return self.size is None or FIELD_MM / self.size <= FINEST_MM
+        return self.size is None or FIELD_MM / self.size <= COARSEST_CALCIFICATION_MM
 
 
 def phantom(
