@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from assess.readers.sets import make_set
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -164,6 +165,37 @@ def test_a_lesion_is_painted_into_a_real_mammogram_at_full_size(page: Any, tmp_p
     assert labels["synthetic"] is True
     page.click("#undo")
     said(page, "#paint-status", r"is gone")
+    slide(page, "Variants", 2)
+    slide(page, "Steps", 4)
+    page.locator("#corners textarea").fill(",".join(map(str, asked)))
+    page.locator("#corners textarea").press("Enter")
+    said(page, "#paint-status", "Region of")
+    page.click("#paint")
+    first = said(page, "#paint-status", r"Painted")
+    choices = page.locator("#variants button.thumbnail-item, #variants .thumbnail-lg")
+    assert choices.count() == 2
+    assert "--seed 1" in _recipe(page)
+    choices.nth(1).click()
+    assert said(page, "#paint-status", r"Variant 2 kept") != first
+    assert "--seed 2" in _recipe(page)
+
+
+def _recipe(page: Any) -> str:
+    return str(page.locator(".mame-recipe .cm-content").locator("visible=true").inner_text())
+
+
+def test_a_report_is_made_and_read_in_the_page(page: Any, tmp_path: Path) -> None:
+    real, synthetic = make_set(tmp_path, 0, 6, 128), make_set(tmp_path, 30, 6, 128)
+    page.get_by_role("tab", name="Assess").click()
+    page.locator("#real-folder textarea").fill(str(tmp_path / "nowhere"))
+    page.click("#assess")
+    said(page, "#assess-status", "is no folder")
+    page.locator("#real-folder textarea").fill(str(real))
+    page.locator("#synthetic-folder textarea").fill(str(synthetic))
+    page.click("#assess")
+    report = page.frame_locator("iframe.mame-report")
+    report.get_by_text("Do they copy patients?").first.wait_for()
+    assert report.locator("img, svg").count() > 0
 
 
 def test_users_at_once_get_what_each_asked_for(served: Served) -> None:
