@@ -28,13 +28,16 @@ Maps = NDArray[np.float64]
 
 
 def methods(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Grad-CAM and occlusion by MONAI, integrated gradients by captum: each from N×3×64×64 to N×64×64."""
+    """Grad-CAM and occlusion by MONAI, integrated gradients by captum: each from N×3×64×64 to N×64×64, 0 or more."""
     from captum.attr import IntegratedGradients
     from monai.visualize.class_activation_maps import GradCAM
     from monai.visualize.occlusion_sensitivity import OcclusionSensitivity
 
-    grad_cam = GradCAM(nn_module=model, target_layers="layer3")
-    occlusion = OcclusionSensitivity(nn_module=model, mask_size=OCCLUDED, n_batch=64, overlap=0.34, verbose=False)
+    # MONAI's own normaliser turns maps over (its largest is 0), and its softmax of one answer is always 1
+    grad_cam = GradCAM(nn_module=model, target_layers="layer3", postprocessing=lambda maps: maps)
+    occlusion = OcclusionSensitivity(
+        nn_module=model, mask_size=OCCLUDED, n_batch=64, overlap=0.34, activate=False, verbose=False
+    )
     integrated: Any = IntegratedGradients(model)
 
     def occluded(batch: Tensor) -> Tensor:

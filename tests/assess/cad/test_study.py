@@ -20,7 +20,7 @@ from mame.assess.cad.arms import REAL, Arm, Sampler
 from mame.assess.cad.guard import check_apart
 from mame.assess.cad.plan import QUICK
 from mame.assess.cad.report import write_report
-from mame.assess.cad.scenes import PATCH, Scene, patches_of, phantom_scenes, unmarked
+from mame.assess.cad.scenes import PATCH, Patches, Scene, patches_of, phantom_scenes, unmarked
 from mame.assess.cad.study import cad
 from mame.assess.explain import Looks, methods, scored, seam, two_sample
 from mame.cli import app
@@ -183,6 +183,29 @@ def test_maps_are_scored_by_what_they_point_at() -> None:
     assert looks[2]["rim_excess"] == pytest.approx(1.0)
     assert looks[2]["inside"] == pytest.approx(400 / PATCH**2)
     assert scored(np.zeros((1, PATCH, PATCH)), [box]).means() == {"n": 0}
+
+
+def test_every_method_points_at_what_decides() -> None:
+    """A classifier that learned a bright disc on noise, wherever it lies; the maps' peaks must lie in it."""
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[0:PATCH, 0:PATCH]
+    pixels, boxes = rng.normal(size=(160, PATCH, PATCH)).astype(np.float32), []
+    lesion = np.arange(160) % 2 == 0
+    for one, ill in zip(pixels, lesion, strict=True):
+        cx, cy = rng.integers(18, PATCH - 18, 2)
+        boxes.append((cx - 10.0, cy - 10.0, cx + 10.0, cy + 10.0))
+        if ill:
+            one += 3 * (np.hypot(x - cx, y - cy) < 8)
+    patches = Patches(pixels, lesion, ["p"] * 160, boxes)
+    draw = Sampler(Arm(REAL, (0.0, 0.0)), lesion, np.zeros(0, bool), 40, 0)
+    classifier = networks.train_classifier(patches, draw, 40, 0)
+    batch = torch.from_numpy(pixels[lesion])[:24, None].expand(-1, 3, -1, -1).contiguous()
+    at = [box for box, ill in zip(boxes, lesion, strict=True) if ill][:24]
+    for name, run in methods(classifier).items():
+        found = scored(run(batch).detach().numpy(), at).means()
+        assert found["n"] >= 20, name
+        assert found["pointing"] > 0.7, (name, found)
+        assert found["inside"] > 1.5 * 400 / PATCH**2, (name, found)  # more than its share of the patch
 
 
 def test_the_seam_test_keeps_its_level_and_sees_a_rim() -> None:
