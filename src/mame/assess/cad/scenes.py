@@ -115,11 +115,12 @@ def patches_of(scenes: Sequence[Scene], seed: int) -> Patches:
 def _tissue(rng: np.random.Generator, scene: Scene, sides: list[float]) -> list[tuple[tuple[float, float], float]]:
     """Places (centre, field) inside the breast that hold no part of a lesion; none where there is no room."""
     breast = scene.pixels > 0
+    depth = ndimage.distance_transform_edt(np.pad(breast, 1))[1:-1, 1:-1]
     found: list[tuple[tuple[float, float], float]] = []
     for _ in range(PATCHES_OF_TISSUE * max(len(scene.boxes), 1)):
         side = float(rng.choice(sides))
         field = max(AROUND * side, SMALLEST_FIELD)
-        deep = ndimage.distance_transform_edt(np.pad(breast, 1))[1:-1, 1:-1] > 0.5 * side
+        deep = depth > 0.5 * side
         for box in scene.boxes:
             near = box.grown((field + side) / 2).rounded().clipped(breast.shape)
             if near is not None:
