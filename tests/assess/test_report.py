@@ -17,6 +17,7 @@ from assess.readers.sets import make_set
 from mame.assess.backbones import Backbone, features_of, open_inception
 from mame.assess.features import CACHE, measure
 from mame.assess.pictures import Picture
+from mame.assess.verdicts import verdicts
 from mame.cli import app
 from mame.dataset.read import read_picture, read_values
 from mame.errors import MameError
@@ -107,6 +108,35 @@ def test_the_page_needs_nothing_else(report: Path) -> None:
     ):
         assert question in page
     assert str(report.parent) not in page  # no path of anybody's machine
+
+
+def figures_in(said: Any) -> list[dict[str, Any]]:
+    """Every figure of a report, wherever it stands."""
+    if isinstance(said, list):
+        return [figure for one in said for figure in figures_in(one)]
+    if not isinstance(said, dict):
+        return []
+    own = [said] if {"value", "low", "high", "floor"} <= set(said) else []
+    return own + [figure for one in said.values() for figure in figures_in(one)]
+
+
+def test_verdicts_find_words_for_what_could_not_be_known(report: Path) -> None:
+    text = (report / "report.json").read_text()
+    count = len(figures_in(json.loads(text)))
+    assert count > 40
+    for missing in (("floor",), ("low", "high"), ("low", "high", "floor"), ("value", "low", "high", "floor")):
+        for which in [range(count), *([number] for number in range(count))]:
+            said = json.loads(text)
+            figures = figures_in(said)
+            for number in which:
+                figures[number].update(dict.fromkeys(missing))
+            assert all("None" not in one.text.removeprefix("None was found") for one in verdicts(said))
+
+
+def test_a_set_of_a_few_patients_has_a_report(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    code, said = run(sets[1], plain(sets[0], tmp_path / "made"), "--out", tmp_path / "out")
+    assert code == 0, said
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 def test_without_out_the_report_has_a_folder_of_its_own(

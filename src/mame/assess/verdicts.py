@@ -87,9 +87,8 @@ def _varied(said: dict[str, Any]) -> Verdict:
         if usual is not None and likeness["low"] is not None and likeness["low"] > usual + 0.05:
             grade = FAIR
     if recall["value"] is not None:
-        parts.append(
-            f"They reach {recall['value']:.0%} of the real ones (real ones of each other: {recall['floor']:.0%})."
-        )
+        among = "" if recall["floor"] is None else f" (real ones of each other: {recall['floor']:.0%})"
+        parts.append(f"They reach {recall['value']:.0%} of the real ones{among}.")
         if recall["floor"] is not None and recall["value"] < 0.5 * recall["floor"]:
             grade = BAD if recall["value"] < 0.2 * recall["floor"] else FAIR
     return Verdict(question, grade if parts else UNKNOWN, " ".join(parts) or "Too few pictures to say.")
@@ -104,17 +103,29 @@ def _obeys(said: dict[str, Any]) -> Verdict:
         return Verdict(question, UNKNOWN, "What was asked is not known.")
     told, worst = [], 1.0
     for name, judged in asked.items():
-        shares = {judge: found["accuracy"]["value"] for judge, found in judged.items()}
+        shares = {
+            judge: found["accuracy"]["value"]
+            for judge, found in judged.items()
+            if found["accuracy"]["value"] is not None
+        }
+        if not shares:
+            continue
         told.append(f"{name} {' and '.join(f'{share:.0%} by {judge}' for judge, share in shares.items())}")
         worst = min(worst, max(shares.values()))
+    if not told:
+        return Verdict(question, UNKNOWN, "Too few pictures to say.")
     rank = said["adherence"]["density_rank_correlation"]["value"]
     if rank is not None:
         told.append(f"density asked against measured: rank correlation {rank:.2f}")
     grade = GOOD if worst >= 0.8 else FAIR if worst >= 0.6 else BAD
-    trust = said["adherence"]["reader_on_real"]
+    trust = {
+        name: figure["value"]
+        for name, figure in said["adherence"]["reader_on_real"].items()
+        if figure["value"] is not None
+    }
     judge = (
         " The network itself reads labelled real pictures right: "
-        + ", ".join(f"{name} {figure['value']:.0%}" for name, figure in trust.items())
+        + ", ".join(f"{name} {share:.0%}" for name, share in trust.items())
         + "."
         if trust
         else " How well the network reads these real pictures is not known; its card says how it reads others."
@@ -134,9 +145,9 @@ def _copied(said: dict[str, Any]) -> Verdict:
         return Verdict(question, BAD, text)
     if not copies["has_power"]:
         return Verdict(question, UNKNOWN, f"The test has no power: of changed training pictures it caught {caught}.")
-    if excess["value"] is None:
-        return Verdict(question, UNKNOWN, "Too few pictures to say.")
     rate = copies["rate"]["value"]
+    if excess["value"] is None or rate is None:
+        return Verdict(question, UNKNOWN, "Too few pictures to say.")
     others = (
         "99 % of held-out patients' are"
         if copies["threshold_from"] == "held_out"
@@ -163,7 +174,7 @@ def _painted(said: dict[str, Any]) -> Verdict:
     apart, seam, pasted = lesions["told_apart"], lesions["seam"], lesions["seam_of_copy_and_paste"]
     text = []
     grade = GOOD
-    if apart["value"] is not None:
+    if apart["value"] is not None and apart["low"] is not None:
         text.append(f"Told from real ones with AUROC {apart['value']:.2f} ({apart['low']:.2f} to {apart['high']:.2f}).")
         grade = GOOD if apart["low"] <= 0.55 else FAIR if apart["value"] < 0.8 else BAD
     if seam["value"] is not None and pasted["value"] is not None:

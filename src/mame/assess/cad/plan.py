@@ -27,7 +27,7 @@ class Plan:
     detector_seeds: int = 2
     detector_steps: int = 80
     phantoms: int = 150
-    start_steps: int = 250
+    start_steps: int = 600
     size: int = 320
     least_map: float = 0.2
     seed: int = 0
