@@ -161,9 +161,8 @@ class Model:
 
     def steps(self, given: int | None, fast: bool) -> int:
         """How many steps a picture takes, where `given` or nothing was asked for."""
-        if given is not None:
-            return given
-        return (self.few or self.card.fast or FewSteps()).steps if fast else STEPS
+        usual = (self.few or self.card.fast or FewSteps()).steps if fast else STEPS
+        return usual if given is None else given
 
     def _how(self, steps: int | None, guidance: float | None, negative: str) -> tuple[int, float, str]:
         """Steps, guidance and negative prompt, where what was not given is as the model needs it."""
