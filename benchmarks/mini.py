@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +73,12 @@ def main() -> None:
         kept = options.work / f"{name}.json"
         found = json.loads(kept.read_text()) if kept.is_file() else {}
         for row in rows(found):
-            met = {True: "yes", False: "**no**", None: "not yet measured"}[row.met if found else None]
-            where = f"{found['date']}, {found['machine']}" if found else ""
-            print(f"| {row.what} | {row.target} | {row.measured if found else ''} | {met} | {where} |")
+            row = row if found else replace(row, met=None)
+            met = {True: "yes", False: "**no**", None: "not yet measured"}[row.met]
+            measured, where = (
+                (row.measured, f"{found['date']}, {found['machine']}") if row.met is not None else ("", "")
+            )
+            print(f"| {row.what} | {row.target} | {measured} | {met} | {where} |")
 
 
 # -- how fast ---------------------------------------------------------------------------------------------------------
@@ -194,7 +197,7 @@ def adherence_rows(found: Found) -> Iterator[Row]:
             said.append(f"{judge}: {value:.0%}" if figure == "accuracy" else f"{judge}: {value:.2f}")
             met = met and value >= least
         target = f"≥ {least:.0%}" if figure == "accuracy" else f"kappa ≥ {least}"
-        yield Row(f"{attribute} as asked, {found.get('n')} prompts", target, ", ".join(said), met)
+        yield Row(f"{attribute} as asked, {found.get('n', 512)} prompts", target, ", ".join(said), met)
 
 
 # -- does it look real ------------------------------------------------------------------------------------------------
