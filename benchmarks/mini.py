@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from adherence import orders
 from speed import GUIDANCE, PROMPT, STEPS, machine
 
 import mame
 from mame import prompt as language
 from mame.dataset.read import open_set
 from mame.formats.manifest import write_manifest
-from mame.mammogram import Area, Density, Description, View
+from mame.mammogram import Description
 
 SPLIT = ("--split", "70,10,20")
 REAL_LOOK = "ge"
@@ -134,14 +135,6 @@ def seconds(action: Callable[[], object]) -> float:
 # -- does it do what it was told --------------------------------------------------------------------------------------
 
 
-def every_word(count: int, vendors: list[str], seed: int) -> list[Description]:
-    """Descriptions that use every word about equally often, in a seeded order."""
-    every = [Description(*words) for words in itertools.product(vendors, View, Density, Area)]
-    rng = np.random.default_rng(seed)
-    rounds = [rng.permutation(len(every)) for _ in range(-(-count // len(every)))]
-    return [every[i] for i in np.concatenate(rounds)[:count]]
-
-
 def made(folder: Path, model: mame.Model, asked: list[Description], seed: int, fast: bool = False) -> Path:
     """Pictures of the descriptions in a folder with a manifest; those that are there stay."""
     folder.mkdir(exist_ok=True)
@@ -182,7 +175,7 @@ def mam_e(*words: object) -> None:
 
 
 def adherence(options: argparse.Namespace) -> Found:
-    asked = every_word(options.prompts, ["hologic", "siemens", REAL_LOOK], 0)
+    asked = orders(options.prompts, ["hologic", "siemens", REAL_LOOK], 0)
     folder = made(options.work / "every-word", mame.load_model(options.model), asked, 1)
     return {"n": len(asked), "adherence": report(options, "every-word", folder)["adherence"]}
 
@@ -206,7 +199,7 @@ def adherence_rows(found: Found) -> Iterator[Row]:
 def distances(options: argparse.Namespace) -> Found:
     """Pictures of the real look against real ones that mini never saw, and phantoms against the same."""
     model = mame.load_model(options.model)
-    asked = every_word(options.pictures, [REAL_LOOK], 1)
+    asked = orders(options.pictures, [REAL_LOOK], 1)
     found = {"real look": report(options, "real-look", made(options.work / "real-look", model, asked, 2))}
     phantoms = options.work / "phantoms"
     if not (phantoms / "dataset.json").is_file():
@@ -321,7 +314,7 @@ def greys(options: argparse.Namespace) -> Found:
     """Distinct 16-bit values of a picture, the fewest of some."""
     model = mame.load_model(options.model)
     counts = []
-    for number, description in enumerate(every_word(options.runs, [REAL_LOOK], 3)):
+    for number, description in enumerate(orders(options.runs, [REAL_LOOK], 3)):
         (picture,) = model.generate(language.write(description), seed=3, first=number)
         counts.append(len(np.unique(np.rint(picture.pixels * 65535).astype(np.uint16))))
     return {"fewest": min(counts), "n": len(counts)}
