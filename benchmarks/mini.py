@@ -3,8 +3,8 @@
     python benchmarks/mini.py WORK [--data ../shared/data/cdd-cesm] [--only speed,adherence,…] [--model mini]
 
 WORK keeps the pictures and, for each part, a JSON file; what is there is not measured again. Real mammograms are
-CDD-CESM, in the split that mini's recipe makes (recipes/mini/make.sh), so that the test side holds patients whom mini
-never saw. Times are taken side by side with the stock diffusers pipeline in float32, same weights, steps and guidance.
+CDD-CESM, split by patient; a model that learned from them must have learned from the training side of that split only.
+Times are taken side by side with the stock diffusers pipeline in float32, same weights, steps and guidance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,11 +24,12 @@ from typing import Any
 
 import numpy as np
 from adherence import orders
-from speed import GUIDANCE, PROMPT, STEPS, machine
+from speed import GUIDANCE, PROMPT, STEPS, machine, timed
 
 import mame
 from mame import prompt as language
 from mame.dataset.read import open_set
+from mame.diffusion.folders import FAST
 from mame.formats.manifest import write_manifest
 from mame.mammogram import Description
 
@@ -95,14 +95,16 @@ def speed(options: argparse.Namespace) -> Found:
     stock = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     stock.set_progress_bar_config(disable=True)
     model.generate(PROMPT)
-    ours, plain, few = [], [], []
+    ours: list[float] = []
+    plain: list[float] = []
+    few: list[float] = []
     for seed in range(options.runs):
-        ours.append(seconds(lambda s=seed: model.generate(PROMPT, seed=s, steps=STEPS, guidance=GUIDANCE)))  # type: ignore[misc]
-        plain.append(seconds(lambda: stock(PROMPT, num_inference_steps=STEPS, guidance_scale=GUIDANCE)))
+        ours += timed(lambda s=seed: model.generate(PROMPT, seed=s, steps=STEPS, guidance=GUIDANCE), 1)  # type: ignore[misc]
+        plain += timed(lambda: stock(PROMPT, num_inference_steps=STEPS, guidance_scale=GUIDANCE), 1)
         if has_few_steps(model):
-            few.append(seconds(lambda s=seed: model.generate(PROMPT, seed=s, fast=True)))  # type: ignore[misc]
-    together = seconds(lambda: model.generate(PROMPT, count=16, batch=16))
-    one_by_one = seconds(lambda: model.generate(PROMPT, count=16, batch=1))
+            few += timed(lambda s=seed: model.generate(PROMPT, seed=s, fast=True), 1)  # type: ignore[misc]
+    (together,) = timed(lambda: model.generate(PROMPT, count=16, batch=16), 1)
+    (one_by_one,) = timed(lambda: model.generate(PROMPT, count=16, batch=1), 1)
     return {
         "ours": statistics.median(ours), "stock": statistics.median(plain),
         "ratio": statistics.median(b / a for a, b in zip(ours, plain, strict=True)),
@@ -123,13 +125,7 @@ def speed_rows(found: Found) -> Iterator[Row]:
 
 def has_few_steps(model: mame.Model) -> bool:
     """Whether the model's folder has weights for `fast`."""
-    return (model.folder / "fast").is_dir()
-
-
-def seconds(action: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    action()
-    return time.perf_counter() - began
+    return (model.folder / FAST).is_dir()
 
 
 # -- does it do what it was told --------------------------------------------------------------------------------------

@@ -133,6 +133,11 @@ class Row:
     lesions: tuple[RowLesion, ...] = ()
     healthy: str = ""
 
+    @property
+    def shows_lesion(self) -> bool:
+        """Whether a lesion is in the picture, be it marked, dropped, or known of without a place."""
+        return bool(self.lesions or self.dropped or self.healthy == "no")
+
     def to_json(self) -> dict[str, Any]:
         """In values JSON can hold, every one of the same type in every row."""
         said: dict[str, Any] = {}

@@ -143,9 +143,7 @@ def open_views(folder: str, size: int, split: Split = Split.TRAIN, *, healthy: b
     Raises MameError as `open_prepared` does.
     """
     found = _checked(folder, size)
-    rows = [
-        row for row in found.iterate(split) if not (healthy and (row.lesions or row.dropped or row.healthy == "no"))
-    ]
+    rows = [row for row in found.iterate(split) if not (healthy and row.shows_lesion)]
     if not rows:
         raise MameError(f"{folder}: has no {'healthy ' if healthy else ''}picture on its {split} side")
     rows.sort(key=lambda row: (row.patient, row.file_name))

@@ -71,7 +71,7 @@ def scenes_of(found: PreparedSet, splits: Sequence[Split]) -> list[Scene]:
 
 def unmarked(row: Row) -> bool:
     """Whether a picture shows a lesion that has no box: it is no example of one, and none of tissue without."""
-    return not row.lesions and (row.healthy == "no" or bool(row.dropped))
+    return row.shows_lesion and not row.lesions
 
 
 def phantom_scenes(count: int, seed: int, size: int) -> list[Scene]:
