@@ -21,6 +21,9 @@ def cad(
         typer.Option(metavar="R,R,…", help="Synthetic for each real one.  [default: 0.5,1]", show_default=False),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Trainings of each arm.  [default: 3]", show_default=False)] = None,
+    largest: Annotated[
+        float, typer.Option(metavar="MM", help="Pictures with a longer lesion box are left out.")
+    ] = 60.0,
     quick: Annotated[bool, typer.Option("--quick", help="A look at whether it runs: figures mean little.")] = False,
     seed: options.Seed = 0,
     force: options.Force = False,
@@ -38,9 +41,11 @@ def cad(
     from mame.assess.cad.report import verdicts, write_report
     from mame.assess.cad.study import cad as study
 
-    plan = replace(QUICK if quick else Plan(), seed=seed)
+    plan = replace(QUICK if quick else Plan(), seed=seed, largest_mm=largest)
     if ratios is not None:
         plan = replace(plan, ratios=_ratios(ratios))
+    if not largest > 0:
+        raise MameError(f"--largest {largest:g}: above 0 mm")
     if seeds is not None:
         if seeds < 1:
             raise MameError(f"--seeds {seeds}: at least 1")

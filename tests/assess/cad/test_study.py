@@ -20,7 +20,7 @@ from mame.assess.cad.arms import REAL, Arm, Sampler
 from mame.assess.cad.guard import check_apart
 from mame.assess.cad.plan import QUICK
 from mame.assess.cad.report import write_report
-from mame.assess.cad.scenes import PATCH, Patches, Scene, patches_of, phantom_scenes, unmarked
+from mame.assess.cad.scenes import PATCH, Patches, Scene, patches_of, phantom_scenes, scenes_of, too_wide, unmarked
 from mame.assess.cad.study import cad
 from mame.assess.explain import Looks, methods, scored, seam, two_sample
 from mame.cli import app
@@ -66,6 +66,35 @@ def test_a_patch_holds_its_lesion_where_it_says() -> None:
     assert len(tissue) == 10
     assert tissue.max() < 4  # nothing of the lesions, which lie 15 deviations above the tissue
     assert np.array_equal(tissue, patches_of(scenes[1:], 1).pixels[~patches.lesion])
+
+
+def test_tissue_has_the_sizes_that_lesions_have() -> None:
+    """Where large lesions leave no room in their own picture another gives it, else size alone would tell."""
+    pixels = np.random.default_rng(0).uniform(0.3, 0.4, (400, 300)).astype(np.float32)
+    small, large = Box(140, 190, 160, 210), Box(60, 100, 240, 280)
+    bare = Scene(pixels, (), "bare")
+    ill = [Scene(pixels, (large if number % 2 else small,), f"p{number}") for number in range(20)]
+    patches = patches_of([*ill, bare], 3)
+    of_tissue = np.array(patches.patient)[~patches.lesion]
+    assert len(of_tissue) == 42  # two a scene
+    assert 8 <= (of_tissue == "bare").sum() <= 30  # about half of them are large, and only here is room for those
+    alone = patches_of(ill, 3)
+    assert alone.lesion.sum() == 10  # no room anywhere: no patch of the large ones either
+    assert set(np.array(alone.patient)[alone.lesion]) == {f"p{number}" for number in range(0, 20, 2)}
+
+
+def test_pictures_whose_marks_are_too_long_are_left_out_and_counted(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    found = open_set(sets[0])
+    rows = found.rows(Split.TEST)
+    longest = max(max(one.box.width, one.box.height) * row.spacing_mm for row in rows for one in row.lesions)
+    every = scenes_of(found, [Split.TEST], longest)
+    less = scenes_of(found, [Split.TEST], longest - 0.01)
+    assert len(every) == len(rows)
+    assert len(less) == len(rows) - sum(too_wide(row, longest - 0.01) for row in rows) < len(every)
+    told = CliRunner().invoke(app, ["cad", *map(str, sets), str(tmp_path / "out"), "--quick", "--largest", "1"])
+    assert told.exit_code == 2
+    assert "box of up to 1 mm" in told.stderr
+    assert CliRunner().invoke(app, ["cad", *map(str, sets), str(tmp_path / "o"), "--largest", "0"]).exit_code == 2
 
 
 @pytest.mark.slow

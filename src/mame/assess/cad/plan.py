@@ -17,7 +17,8 @@ class Plan:
     """How large a study is. steps: of each training; shares: of real patients, for the learning curve.
 
     phantoms, start_steps: of the detector's pre-training; size: of the detector's pictures; least_map: of the real
-    arm, below which a comparison of detectors says nothing.
+    arm, below which a comparison of detectors says nothing; largest_mm: of a lesion's box, its longer side: pictures
+    with a longer one are left out, as a mark of half a breast says which breast is ill, and hardly where.
     """
 
     seeds: int = 3
@@ -30,6 +31,7 @@ class Plan:
     start_steps: int = 600
     size: int = 320
     least_map: float = 0.2
+    largest_mm: float = 60.0
     seed: int = 0
 
     @property

@@ -18,7 +18,7 @@ from mame.assess.cad.arms import REAL, Arm, Sampler, arms_of
 from mame.assess.cad.compare import score_classifier, score_detector
 from mame.assess.cad.guard import check_apart
 from mame.assess.cad.plan import MODELS, PANELS, PLAN, RESULT, RUNS, Job, Material, Plan, Result
-from mame.assess.cad.scenes import Patches, Scene, patches_of, phantom_scenes, scenes_of, unmarked
+from mame.assess.cad.scenes import Patches, Scene, patches_of, phantom_scenes, scenes_of, too_wide, unmarked
 from mame.dataset.layout import METADATA, Split
 from mame.dataset.read import open_set
 from mame.errors import MameError
@@ -41,7 +41,7 @@ def cad(
     `out` holds a study with another plan.
     """
     plan = plan or Plan()
-    notes = [*check_apart(dataset, cohort), *_left_out(dataset, cohort)]
+    notes = [*check_apart(dataset, cohort), *_left_out(plan.largest_mm, dataset, cohort)]
     material = _material(dataset, cohort, plan)
     _open(out, plan, dataset, cohort, force)
     jobs = _jobs(plan)
@@ -75,10 +75,13 @@ def cad(
 def _material(dataset: Path, cohort: Path, plan: Plan) -> Material:
     real, made = open_set(dataset), open_set(cohort)
     learned = [split for split in real.splits if split is not Split.TEST]
-    parts = [scenes_of(real, learned), scenes_of(made, made.splits), scenes_of(real, [Split.TEST])]
+    parts = [
+        scenes_of(found, splits, plan.largest_mm)
+        for found, splits in ((real, learned), (made, made.splits), (real, [Split.TEST]))
+    ]
     for scenes, what in zip(parts, (f"{dataset}, training side", str(cohort), f"{dataset}, test side"), strict=True):
         if not any(scene.boxes for scene in scenes):
-            raise MameError(f"{what}: has no lesion with a box; a CAD study needs some")
+            raise MameError(f"{what}: has no lesion with a box of up to {plan.largest_mm:g} mm; a CAD study needs some")
     patches = [patches_of(scenes, plan.seed + number) for number, scenes in enumerate(parts)]
     for one, what in zip(patches, ("training side", "cohort", "test side"), strict=True):
         if one.lesion.all():
@@ -86,14 +89,16 @@ def _material(dataset: Path, cohort: Path, plan: Plan) -> Material:
     return Material(parts[0], parts[1], parts[2], patches[0], patches[1], patches[2])
 
 
-def _left_out(*folders: Path) -> list[str]:
-    """What is said of pictures whose lesions nobody marked."""
+def _left_out(largest_mm: float, *folders: Path) -> list[str]:
+    """What is said of pictures whose lesions nobody marked, or not closely."""
     notes = []
     for folder in folders:
         found = open_set(folder)
-        count = sum(unmarked(row) for split in found.splits for row in found.iterate(split))
-        if count:
+        rows = [row for split in found.splits for row in found.iterate(split)]
+        if count := sum(unmarked(row) for row in rows):
             notes.append(f"{folder}: {count} of its pictures show a lesion that has no box; they are left out")
+        if count := sum(too_wide(row, largest_mm) for row in rows):
+            notes.append(f"{folder}: {count} of its pictures have a mark longer than {largest_mm:g} mm; left out")
     return notes
 
 
