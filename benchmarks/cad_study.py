@@ -7,8 +7,8 @@ Runs the commands that a user would, each in WORK, and goes on where it was stop
 mass, by patient; the cohort are other phantoms, healthy, into which mini-lesion painted masses. Real: CDD-CESM at
 512²; on the test side are the patients whom mini-lesion never saw (none of their images is in the part that it
 learned from), to learn from are the others; the cohort are the images called normal, painted. Of 313 images with marks
-the study keeps those whose marks are at most 60 mm long. Prints the arms, what they gain, where the classifiers look,
-and the time of the study itself.
+the study keeps those whose marks are at most 80 mm long: with 60 fewer than 20 patients would be left to test on.
+Prints the arms, what they gain, where the classifiers look, and the time of the study itself.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from mame.assess.cad.report import verdicts
 
 PHANTOMS = 200
 CASES = {"phantoms": 80, "real": 80}  # pictures of the cohort
+LARGEST = {"phantoms": "60", "real": "80"}  # mm, of a lesion's box
 
 
 def main() -> None:
@@ -57,7 +58,8 @@ def main() -> None:
         return
     out = work / ("study-quick" if options.quick else "study")
     began = time.monotonic()
-    command("cad", work / "set", work / "cohort", out, *["--quick"] * options.quick)
+    largest = LARGEST[options.what]
+    command("cad", work / "set", work / "cohort", out, "--largest", largest, *["--quick"] * options.quick)
     print(f"mam-e cad: {(time.monotonic() - began) / 60:.1f} min\n")
     report(Result(**json.loads((out / "cad.json").read_text())))
 

@@ -344,6 +344,7 @@ def test_wrong_shares_are_refused(text: str) -> None:
     [
         ("area", "a mammogram in MLO view with small area"),
         ("density", "a mammogram in MLO view with very high density"),
+        ("measured", "a mammogram in MLO view with low density"),
         ("vendor", "a hologic mammogram in MLO view"),
         ("vendor,area", "a hologic mammogram in MLO view with small area"),
         ("lesion", "a mammogram with a lesion"),
@@ -352,12 +353,13 @@ def test_wrong_shares_are_refused(text: str) -> None:
 )
 def test_captions(words: str | None, text: str) -> None:
     known = describe(
-        parse_caption(words), vendor="hologic", view=View.MLO, density="D", area="small", lesions=[LesionKind.MASS]
-    )  # type: ignore[arg-type]
+        parse_caption(words), vendor="hologic", view=View.MLO, density="D", measured="B", area="small",
+        lesions=[LesionKind.MASS],
+    )  # type: ignore[arg-type]  # fmt: skip
     assert caption(known) == text
 
 
-@pytest.mark.parametrize("words", ["", "colour", "lesion,kind"])
+@pytest.mark.parametrize("words", ["", "colour", "lesion,kind", "density,measured"])
 def test_wrong_captions_are_refused(words: str) -> None:
     with pytest.raises(MameError, match="--caption"):
         parse_caption(words)

@@ -43,7 +43,7 @@ def prepare(
         str | None,
         typer.Option(
             metavar="WORDS",
-            help="What text says: vendor, view, density, area, kind, lesion.  [default: all]",
+            help="What text says: vendor, view, density or measured, area, kind, lesion.  [default: all]",
             show_default=False,
         ),
     ] = None,

@@ -15,11 +15,15 @@ from mame.mammogram import Area, Density, Description, LesionKind, View
 
 
 class Said(StrEnum):
-    """A word of a caption. LESION is the paper's fixed "a lesion"; KIND says which."""
+    """A word of a caption. LESION is the paper's fixed "a lesion"; KIND says which.
+
+    DENSITY is the set's label, or where it has none what was measured in the picture; MEASURED is always the latter.
+    """
 
     VENDOR = "vendor"
     VIEW = "view"
     DENSITY = "density"
+    MEASURED = "measured"
     AREA = "area"
     LESION = "lesion"
     KIND = "kind"
@@ -43,6 +47,8 @@ def parse_caption(text: str | None) -> tuple[Said, ...]:
         raise MameError(f"--caption {text!r}: give one or more of {', '.join(Said)}, separated by commas")
     if {Said.LESION, Said.KIND} <= names:
         raise MameError(f"--caption {text!r}: lesion says 'a lesion', kind says which; give one of the two")
+    if {Said.DENSITY, Said.MEASURED} <= names:
+        raise MameError(f"--caption {text!r}: density is the set's label, measured the picture's; give one of the two")
     if names - {Said.LESION, Said.KIND}:
         names.add(Said.VIEW)
     return tuple(word for word in Said if word in names)
@@ -54,14 +60,18 @@ def describe(
     vendor: str | None,
     view: View | None,
     density: Density | None,
+    measured: Density | None,
     area: Area | None,
     lesions: Sequence[LesionKind] = (),
 ) -> Description:
     """What a caption of these words says of a picture; what is not known is not said.
 
-    lesions: the kinds of all lesions in the picture. Several kinds are one "lesion".
+    density: the label, or where there is none `measured`. lesions: the kinds of all lesions in the picture. Several
+    kinds are one "lesion".
     """
     kinds = set(lesions)
+    if Said.MEASURED in said:
+        density = measured
     lesion = None
     if kinds and Said.LESION in said:
         lesion = LesionKind.LESION
@@ -70,7 +80,7 @@ def describe(
     return Description(
         vendor=vendor if Said.VENDOR in said else None,
         view=view if Said.VIEW in said else None,
-        density=density if Said.DENSITY in said else None,
+        density=density if {Said.DENSITY, Said.MEASURED} & set(said) else None,
         area=area if Said.AREA in said else None,
         lesion=lesion,
     )

@@ -32,7 +32,7 @@ from mame.dataset.read import PreparedSet, open_set
 from mame.dataset.splits import PRECEDENCE
 from mame.errors import MameError
 from mame.formats.folder import check_folder
-from mame.mammogram import LesionKind
+from mame.mammogram import Density, LesionKind
 
 Key = tuple[str, str]
 
@@ -167,7 +167,8 @@ class _Joined:
 
         masks = {file: moved(file) for file in {row.mask_file_name, *(lesion.mask for lesion in row.lesions)}}
         said = self._said(row.caption)
-        text = caption(describe(said, **row.known, lesions=[lesion.kind for lesion in row.lesions]))
+        kinds = [lesion.kind for lesion in row.lesions]
+        text = caption(describe(said, **row.known, measured=Density(row.density_measured), lesions=kinds))
         new = replace(
             row,
             file_name=moved(row.file_name),
@@ -188,7 +189,7 @@ class _Joined:
         if not {Said.LESION, Said.KIND} & set(said):
             said = (*said, Said.KIND)
         kinds = [LesionKind(window.lesion)] if window.lesion else []
-        text = caption(describe(said, **window.known, lesions=kinds))
+        text = caption(describe(said, **window.known, measured=window.known["density"], lesions=kinds))
         new = replace(
             window, file_name=file, mask_file_name=f"{MASKS}/{file}", view_of=name, text=text, caption=",".join(said)
         )

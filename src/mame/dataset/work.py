@@ -195,7 +195,7 @@ class Work:
             "vendor": known.vendor or "",
             "model": item.model,
             "density": str(item.density or ""),
-            "density_measured": str(density_class(measured.percent_density)),
+            "density_measured": str(known.measured_density),
             "percent_density": round(measured.percent_density, 2),
             "area": str(measured.area),
             "area_cm2": round(measured.area_cm2, 2),
@@ -217,10 +217,10 @@ class Work:
         said = self.options.caption
         if lesion_words and not {Said.LESION, Said.KIND} & set(said):
             said = (*said, Said.KIND)
-        density = known.density or density_class(known.measured.percent_density)
         return describe(
-            said, vendor=known.vendor, view=known.view, density=density, area=known.measured.area, lesions=kinds
-        )
+            said, vendor=known.vendor, view=known.view, density=known.density or known.measured_density,
+            measured=known.measured_density, area=known.area, lesions=kinds,
+        )  # fmt: skip
 
     def _mammogram(
         self,
@@ -305,7 +305,7 @@ class Work:
             patient=self.pseudonyms.name("patient", self.options.source, planned.item.patient),
             vendor=known.vendor or "",
             view=str(known.view or ""),
-            density=str(known.density or density_class(known.measured.percent_density)),
+            density=str(words.density or known.density or known.measured_density),  # as its caption says
             area=str(known.measured.area),
             lesion="" if framed is None else str(framed.placed.found.kind),
             box=inside if framed is None else framed.box,
@@ -336,6 +336,10 @@ class _Known:
     @property
     def area(self) -> Area:
         return self.measured.area
+
+    @property
+    def measured_density(self) -> Density:
+        return density_class(self.measured.percent_density)
 
 
 def _agreed(item: Item, read: Mammogram, seen: Seen) -> tuple[Laterality, View | None, list[str]]:
