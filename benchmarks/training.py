@@ -1,11 +1,12 @@
 """How fast training is, against a plain loop with stock diffusers parts in float32 and no caches.
 
-    python benchmarks/training.py [--base mini] [--steps 10] [--batch 4] [--rounds 2] [--cpu-time]
+    python benchmarks/training.py [--base mini] [--steps 10] [--batch 4] [--rounds 2] [--cpu-time] [--compiled]
 
 The plain loop has the shape of diffusers' own text-to-image example: in every step pictures are read from files and
 encoded, captions are encoded, all in float32. Both train the same U-Net and text encoder on the same phantoms. They
 are run in turn, because machines drift; the figure is the median of the rounds, the first step of each left out.
---cpu-time counts the processor's seconds, of all threads, rather than the clock's: for a machine with other work.
+--compiled adds a run with torch.compile, which takes minutes to begin. --cpu-time counts the processor's seconds, of
+all threads, rather than the clock's: for a machine with other work.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cpu-time", action="store_true")
+    parser.add_argument("--compiled", action="store_true")
     options = parser.parse_args()
     clock: Clock = time.process_time if options.cpu_time else time.perf_counter
     torch.set_num_threads(usable_threads())
@@ -60,6 +62,8 @@ def main() -> None:
             "mam-e train, float32": lambda: ours(options, root, "fp32", clock),
             f"mam-e train, as it chooses ({chosen()})": lambda: ours(options, root, "auto", clock),
         }
+        if options.compiled:
+            ways["the same, compiled"] = lambda: ours(options, root, "auto", clock, compiled=True)
         rates: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(options.rounds):
             for name, way in ways.items():
@@ -130,13 +134,14 @@ def _pixels(path: Path) -> torch.Tensor:
     return torch.from_numpy(np.asarray(Image.open(path)).copy()).permute(2, 0, 1).float() / 127.5 - 1
 
 
-def ours(options: argparse.Namespace, root: Path, precision: str, clock: Clock) -> float:
+def ours(options: argparse.Namespace, root: Path, precision: str, clock: Clock, compiled: bool = False) -> float:
     """Images a second of the trainer, from its cache."""
     with tempfile.TemporaryDirectory(dir=root) as run:
         config = TrainConfig.read(
             None, goal="healthy", dataset=f"phantom:{PICTURES}:1", out=Path(run), base=options.base,
             steps=options.steps + 1, batch=options.batch, precision=precision, cache=root / "cache", workers=1,
             learning_rate=1e-6, validation_examples=0, tracker="none", checkpoint_every=10_000, size=SIZE,
+            compile_unet=compiled,
         )  # fmt: skip
         parts = starting_parts(config, lambda _: None)
         began: list[float] = []
