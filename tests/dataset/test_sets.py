@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mame import prompt
 from mame.dataset.captions import Said, caption, describe, parse_caption
 from mame.dataset.examples import open_examples, open_held_out
 from mame.dataset.export import export
@@ -25,7 +26,7 @@ from mame.dataset.regions import Regions
 from mame.dataset.splits import PatientFacts, Shares, assign, parse_shares
 from mame.dataset.verify import verify
 from mame.errors import MameError
-from mame.mammogram import LesionKind, View
+from mame.mammogram import Density, LesionKind, View
 
 from .conftest import KEY
 
@@ -169,6 +170,29 @@ def test_ids_are_made_unique_and_vendors_told_apart(
         assert ("area" in row.text) == (row.source == "one")
         assert ("density" in row.text) == (row.source == "two")
     assert both.about["source"] == "one + two"
+
+
+def test_the_measured_density_is_said_of_pictures_and_windows_prepared_or_fused(
+    items: list[Item], tmp_path: Path
+) -> None:
+    labelled = [replace(item, density=Density.D) for item in items]
+    words = (Said.VIEW, Said.MEASURED)
+    new = prepare_items(labelled, replace(SMALL, source="one", windows=1, caption=words), tmp_path / "a", KEY)
+    halves = [
+        prepare_items(labelled[half::2], replace(SMALL, source=f"half {half}", windows=1), tmp_path / f"{half}", KEY)
+        for half in (0, 1)
+    ]
+    fused = fuse(halves, tmp_path / "joined", words="view,measured")
+    for found in (open_set(new), open_set(fused)):
+        rows = {Path(row.file_name).stem: row for split in found.splits for row in found.iterate(split)}
+        assert {row.density for row in rows.values()} == {"D"} != {row.density_measured for row in rows.values()}
+        windows = list(found.windows)
+        assert windows
+        for row, text in [(row, row.text) for row in rows.values()] + [(rows[w.view_of], w.text) for w in windows]:
+            told = prompt.parse(text)
+            assert told is not None
+            assert told.density == row.density_measured
+    assert {window.density for window in open_set(new).windows} == {"D"}  # what is known stays the label
 
 
 def test_a_patient_on_two_sides_of_two_sets_stays_on_the_clean_one(items: list[Item], tmp_path: Path) -> None:

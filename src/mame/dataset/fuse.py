@@ -140,7 +140,7 @@ class _Joined:
     def add(self, found: PreparedSet, number: int, keep: tuple[dict[Key, Split], dict[str, tuple[int, str]]]) -> None:
         """Every row of a set that stays, and its windows."""
         patients, pictures = keep
-        renamed: dict[str, str] = {}
+        added: dict[str, tuple[str, Row]] = {}
         for split in found.splits:
             for row in found.iterate(split):
                 subject = f"{row.source} {row.source_id}"
@@ -151,10 +151,10 @@ class _Joined:
                     self.notes.append(Note(subject, "image", "the same picture is in another set"))
                     self.counts.duplicates += 1
                 else:
-                    renamed[Path(row.file_name).stem] = self._add_row(found.folder / split, split, row)
+                    added[Path(row.file_name).stem] = self._add_row(found.folder / split, split, row), row
         for window in found.windows:
-            if window.view_of in renamed:
-                self._add_window(found.folder / WINDOWS, window, renamed[window.view_of])
+            if window.view_of in added:
+                self._add_window(found.folder / WINDOWS, window, *added[window.view_of])
 
     def _add_row(self, place: Path, split: Split, row: Row) -> str:
         stem = Path(row.file_name).stem
@@ -181,7 +181,7 @@ class _Joined:
         self.counts.add(split, new.to_json())
         return name
 
-    def _add_window(self, place: Path, window: WindowRow, name: str) -> None:
+    def _add_window(self, place: Path, window: WindowRow, name: str, view: Row) -> None:
         file = name + window.file_name.removeprefix(window.view_of)
         shutil.copyfile(place / window.file_name, self.folder / WINDOWS / file)
         shutil.copyfile(place / window.mask_file_name, self.folder / WINDOWS / MASKS / file)
@@ -189,7 +189,7 @@ class _Joined:
         if not {Said.LESION, Said.KIND} & set(said):
             said = (*said, Said.KIND)
         kinds = [LesionKind(window.lesion)] if window.lesion else []
-        text = caption(describe(said, **window.known, measured=window.known["density"], lesions=kinds))
+        text = caption(describe(said, **window.known, measured=Density(view.density_measured), lesions=kinds))
         new = replace(
             window, file_name=file, mask_file_name=f"{MASKS}/{file}", view_of=name, text=text, caption=",".join(said)
         )

@@ -305,7 +305,7 @@ class Work:
             patient=self.pseudonyms.name("patient", self.options.source, planned.item.patient),
             vendor=known.vendor or "",
             view=str(known.view or ""),
-            density=str(words.density or known.density or known.measured_density),  # as its caption says
+            density=str(known.density or known.measured_density),
             area=str(known.measured.area),
             lesion="" if framed is None else str(framed.placed.found.kind),
             box=inside if framed is None else framed.box,
