@@ -23,7 +23,7 @@ from mame.formats.folder import (
     parse_formats,
     write_folder,
 )
-from mame.formats.manifest import read_manifest
+from mame.formats.manifest import read_manifest, write_manifest
 from mame.mammogram import Box, Description, Lesion, LesionKind, Mammogram
 
 BOTH = (Format.PNG, Format.DICOM)
@@ -199,6 +199,24 @@ def test_of_an_image_that_fails_nothing_is_left(
         work()
     assert names(tmp_path / "out") == ["0000.dcm", "0000.png", "manifest.jsonl"]
     assert len(read_manifest(tmp_path / "out")) == 1
+
+
+def test_what_the_manifest_names_stays_when_a_signal_comes_right_then(
+    tmp_path: Path, generated: Mammogram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*told) -> None:
+        write_manifest(*told)
+        if len(told[1]) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(folders.manifest, "write_manifest", interrupted)
+    with image_folder(tmp_path / "out", "generate", BOTH) as images:
+        images.add(generated, np.ones(generated.shape, dtype=bool))
+        with pytest.raises(KeyboardInterrupt):
+            images.add(generated, np.ones(generated.shape, dtype=bool))
+    assert [line["file"] for line in read_manifest(tmp_path / "out")] == ["0000.png", "0001.png"]
+    whole = [f"{number}{end}" for number in ("0000", "0001") for end in ("-mask.png", ".dcm", ".png")]
+    assert names(tmp_path / "out") == [*whole, "manifest.jsonl"]
 
 
 def test_a_full_disk_leaves_nothing_half_written(

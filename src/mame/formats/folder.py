@@ -108,7 +108,8 @@ class ImageFolder:
     def add(self, mammogram: Mammogram, mask: NDArray[np.bool_] | None = None, **facts: Any) -> dict[str, Any]:
         """Writes the next image, its mask (H×W) and its line of the manifest, and returns that line.
 
-        facts: more to say in the line. Where a part can't be written, no part of this image is left.
+        facts: more to say in the line. Where a part can't be written, no part of this image is left; where the run is
+        interrupted after the manifest names it, all of it is.
         """
         if not self.lines and self.force:
             self._clear()
@@ -116,21 +117,28 @@ class ImageFolder:
         files = [f"{name}{kind.suffix}" for kind in self.formats]
         mask_file = None if mask is None else f"{name}-mask.png"
         line = manifest_line(mammogram, files, mask_file) | facts
-        written: list[Path] = []
+        places = [self.path / file for file in (*files, *([] if mask_file is None else [mask_file]))]
+        ours = [place for place in places if self.force or not place.exists()]
         try:
-            for file in files:
-                write(mammogram, self.path / file, self.force)
-                written.append(self.path / file)
-            if mask is not None and mask_file is not None:
-                write_mask_png(mask, self.path / mask_file, self.force)
-                written.append(self.path / mask_file)
+            for place in places[: len(files)]:
+                write(mammogram, place, self.force)
+            if mask is not None:
+                write_mask_png(mask, places[-1], self.force)
             manifest.write_manifest(self.path, [*self.lines, line])
         except BaseException:
-            for path in written:
-                path.unlink(missing_ok=True)
+            # A signal may come between the manifest's rename and here: what it names must stay.
+            if not self._named(line["file"]):
+                for place in ours:
+                    place.unlink(missing_ok=True)
             raise
         self.lines.append(line)
         return line
+
+    def _named(self, file: str) -> bool:
+        """Whether the manifest on disk names a file."""
+        if not (self.path / manifest.NAME).exists():
+            return False
+        return any(line.get("file") == file for line in manifest.read_manifest(self.path))
 
     def _clear(self) -> None:
         """Removes the images that the manifest of the run before names."""

@@ -139,9 +139,9 @@ def write(folder: Path, order: Order, index: int) -> None:
             write_mask_png(mask, folder / mask_files[part], force=True)
         label = manifest_line(mammogram, [image]) | {"masks": mask_files} | _said(picture)
         _write_json(_label_path(folder, index), label)
-    except BaseException:
-        for file in (image, *mask_files.values()):
-            (folder / file).unlink(missing_ok=True)
+    except BaseException:  # a signal can come after the label was written, too: then it goes first
+        for file in (_label_path(folder, index), *(folder / name for name in (image, *mask_files.values()))):
+            file.unlink(missing_ok=True)
         raise
 
 
