@@ -8,11 +8,13 @@ from sources.miniature import breast, dicom, prepare, table
 
 from mame.mammogram import LesionKind
 
+# with a key by chance, one set in thirty would have windows without a lesion for half of its patients
+KEY = "5a" * 32
 COLUMNS = ("file", "patient", "finding", "x0", "y0", "x1", "y1", "density")
 
 
 def make_set(folder: Path, first: int, patients: int, size: int) -> Path:
-    """A prepared set of as many patients, each with a lesion; views and densities in turn."""
+    """A prepared set of as many patients, each with a lesion; views and densities in turn; the same every time."""
     root, rows = folder / f"source-{first}", []
     for number in range(first, first + patients):
         truth = breast(100 + number % 6, "L", "CC" if number % 2 else "MLO", "BC"[number // 2 % 2], (LesionKind.MASS,))
@@ -22,5 +24,6 @@ def make_set(folder: Path, first: int, patients: int, size: int) -> Path:
         corners = dict(zip(("x0", "y0", "x1", "y1"), box.as_tuple(), strict=True))
         rows.append({"file": name, "patient": f"p{number}", "finding": "Mass", "density": truth.density} | corners)
     table(root / "labels.csv", COLUMNS, rows)
+    (folder / "key").write_text(KEY + "\n")
     prepare("dicom", root, folder / f"set-{first}", "--size", str(size), "--split", "60,0,40")
     return folder / f"set-{first}"

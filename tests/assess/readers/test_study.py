@@ -50,7 +50,6 @@ def test_a_study_is_balanced_matched_and_shows_no_patient_twice(sets, study: Pat
 
 def test_nobody_is_drawn_into_whom_lesions_were_painted(sets, tmp_path: Path) -> None:
     real = open_set(sets[0])
-    shutil.copy(sets[0].parent / "key", tmp_path / "key")
     painted = make_set(tmp_path, 5, 5, 128)  # patients 5 to 9 of the real ten
     patients = {f"{row.source} {row.source_id}": row.patient for split in real.splits for row in real.rows(split)}
     new_study(sets[0], painted, tmp_path / "s", images=5)
