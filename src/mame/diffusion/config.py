@@ -144,6 +144,7 @@ class TrainConfig(BaseModel):
     zero_terminal_snr: bool = False
     offset_noise: float = Field(default=0.0, ge=0)
     texture_weight: float = Field(default=0.0, ge=0)  # of an autoencoder: grain as strong as the picture's
+    judge_weight: float = Field(default=0.0, ge=0)  # of an autoencoder: texture that a judge takes for real
     guidance: float = Field(default=4.0, ge=1)  # which a fast model has in it, and needs no second pass for
 
     # the machine

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from mame import prompt
 from mame.diffusion.cache import Words
 from mame.diffusion.config import Captions, TrainConfig
+from mame.diffusion.judge import Judge, judged
 from mame.diffusion.schedule import prediction_of, signal_and_noise, snr_weights
 from mame.diffusion.texture import texture_loss
 from mame.mammogram import Description
@@ -154,6 +155,7 @@ class Decode(nn.Module):
         super().__init__()
         self.autoencoder = autoencoder
         self.config = config
+        self.judge = Judge(config.seed) if config.judge_weight else None
         autoencoder.encoder.requires_grad_(False)
         if getattr(autoencoder, "quant_conv", None) is not None:  # AutoencoderKL's last step of encoding
             autoencoder.quant_conv.requires_grad_(False)
@@ -163,17 +165,23 @@ class Decode(nn.Module):
         return {}
 
     def forward(self, batch: Batch) -> Tensor:
-        """Absolute error, the error of gradients at three scales, and of the strength of texture as far as weighed."""
+        """Absolute error, the error of gradients at three scales, and what texture costs, as far as weighed.
+
+        The judge is heard in training only: what it says changes as it learns, and measures nothing.
+        """
         wanted = batch["pixels"] * 2 - 1
         latents = batch["latents"] / self.autoencoder.config.scaling_factor
         given = self.autoencoder.decode(latents).sample.float()
         loss = (given - wanted).abs().mean()
-        a, b = given.mean(dim=1, keepdim=True), wanted
+        grey = given.mean(dim=1, keepdim=True)
+        a, b = grey, wanted
         for _ in range(3):
             loss = (
                 loss + (a.diff(dim=-1) - b.diff(dim=-1)).abs().mean() + (a.diff(dim=-2) - b.diff(dim=-2)).abs().mean()
             )
             a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
         if self.config.texture_weight:
-            loss = loss + self.config.texture_weight * texture_loss(given.mean(dim=1, keepdim=True), wanted)
+            loss = loss + self.config.texture_weight * texture_loss(grey, wanted)
+        if self.judge is not None and self.training:
+            loss = loss + judged(self.judge, given, wanted, loss, self.config.judge_weight)
         return loss
