@@ -11,7 +11,7 @@ import torch
 from mame.diffusion import folders as places
 from mame.diffusion import sample
 from mame.diffusion.folders import CARD, INDEX, Framing, ModelCard, available_models, model_folder, read_card
-from mame.diffusion.model import load_model, save_model
+from mame.diffusion.model import load_model, load_parts, save_model
 from mame.errors import MameError
 
 from .small_mini import SIZE, small_parts
@@ -239,6 +239,13 @@ def test_saving_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MameError, match="can't be written"):
         save_model(small_parts(False), tmp_path / "file" / "model", ModelCard())
+
+
+def test_a_model_does_not_say_where_its_parts_were_read_from(tmp_path, folders):
+    save_model(load_parts(folders.healthy), tmp_path / "again", ModelCard())
+    told = [path.read_text() for path in (tmp_path / "again").rglob("*.json")]
+    assert len(told) >= 5
+    assert not any(str(folders.healthy) in text for text in told)
 
 
 def test_saving_replaces_when_asked_and_everybody_may_read(tmp_path):

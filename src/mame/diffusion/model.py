@@ -373,7 +373,7 @@ def _write(parts: Parts, folder: Path, half: bool) -> None:
         stored = copy.deepcopy(module).to("cpu")
         torch.nn.Module.to(stored, dtype=torch.float16 if half else torch.float32)
         stored.save_pretrained(folder / part, safe_serialization=True, max_shard_size=SHARD_SIZE)
-    _set(folder / "text_encoder" / "config.json", dtype="float32", torch_dtype="float32")
+        _tidy(folder / part / "config.json")
     parts.tokenizer.save_pretrained(folder / "tokenizer")
     parts.tokenizer.backend_tokenizer.model.save(str(folder / "tokenizer"))  # vocab.json, merges.txt: transformers 4
     parts.scheduler.save_pretrained(folder / "scheduler")
@@ -394,7 +394,8 @@ def _write(parts: Parts, folder: Path, half: bool) -> None:
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def _set(path: Path, **changes: str) -> None:
-    """Change values of a JSON file. Loaders take the number format to run in from there, and CPUs lack float16."""
-    said = json.loads(path.read_text(encoding="utf-8")) | changes
+def _tidy(path: Path) -> None:
+    """CPUs lack the float16 that loaders would take from a config; where its part was read from is private."""
+    said = {key: value for key, value in json.loads(path.read_text("utf-8")).items() if key != "_name_or_path"}
+    said |= {"dtype": "float32", "torch_dtype": "float32"} if {"dtype", "torch_dtype"} & said.keys() else {}
     path.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
