@@ -368,8 +368,7 @@ def _write(parts: Parts, folder: Path, half: bool) -> None:
     import diffusers
     import torch
 
-    weights = {"text_encoder": parts.text_encoder, "vae": parts.autoencoder, "unet": parts.unet}
-    for part, module in weights.items():
+    for part, module in {"text_encoder": parts.text_encoder, "vae": parts.autoencoder, "unet": parts.unet}.items():
         stored = copy.deepcopy(module).to("cpu")
         torch.nn.Module.to(stored, dtype=torch.float16 if half else torch.float32)
         stored.save_pretrained(folder / part, safe_serialization=True, max_shard_size=SHARD_SIZE)
