@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo test test-all lint docs clean
+.PHONY: help demo test test-all lint docs mini clean
 help:
 	@echo "make demo      make mammograms and paint a lesion into a real one; writes a page to open"
 	@echo "make test      the quick tests"
 	@echo "make test-all  the slow tests: kills, servers, browsers, trainings"
 	@echo "make lint      ruff, mypy, the floors, the docs"
 	@echo "make docs      build the documentation into site/"
+	@echo "make mini      train the embedded models anew, from DATA (CDD-CESM) in RUNS; days on a processor"
 	@echo "make clean     remove the virtual environment and what was built"
 
 demo: $(STAMP)
@@ -33,6 +34,11 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/mkdocs build --strict
+
+RUNS ?= mini-runs
+mini: $(STAMP)
+	@[ -n "$(DATA)" ] || { echo "make mini: say where CDD-CESM lies: make mini DATA=FOLDER [RUNS=$(RUNS)]"; exit 2; }
+	PATH="$(abspath $(BIN)):$$PATH" recipes/mini/make.sh "$(RUNS)" "$(DATA)"
 
 clean:
 	rm -rf $(VENV) site dist mam-e-demo

@@ -1,18 +1,21 @@
 """Put the runs of make.sh together as the embedded models: python assemble.py RUNS WEIGHTS
 
-mini takes text encoder and U-Net from healthy-512 and the autoencoder from decoder; mini-lesion has a U-Net of its own
-and shares the rest. The model cards (README.md) are written by hand and kept.
+mini takes text encoder and U-Net from healthy-real, the weights for few steps from fast, where there are some, and the
+autoencoder from decoder-texture; mini-lesion has a U-Net of its own and shares the rest. The model cards (README.md)
+are written by hand and kept. A model without its run stays as it is.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
+from typing import Any
 
-from mame.diffusion.folders import Framing, ModelCard
+from mame.diffusion.folders import FAST, Framing, ModelCard, read_card
 from mame.diffusion.model import load_parts, save_model
 
-VENDORS = ("hologic", "siemens")
+VENDORS = ("ge", "hologic", "siemens")
 LESIONS = ("mass",)  # the word for calcifications has been learned, but not to be obeyed
 
 
@@ -21,15 +24,30 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("weights", type=Path)
     options = parser.parse_args()
-    healthy = load_parts(options.runs / "healthy-512" / "model")
-    lesion = load_parts(options.runs / "lesion-toned" / "model")
-    healthy.autoencoder = load_parts(options.runs / "decoder" / "model").autoencoder
-    card = ModelCard(frame=Framing.FIELD, field_mm=256.0, companion="mini-lesion", vendors=VENDORS)
-    put(healthy, options.weights / "mini", card)
-    card = ModelCard(
-        frame=Framing.FIELD, field_mm=256.0, companion="mini", vendors=VENDORS, lesions=LESIONS, window_tone=True
+    healthy, decoder, fast, lesion = (
+        options.runs / name / "model" for name in ("healthy-real", "decoder-texture", "fast", "lesion-toned")
     )
-    put(lesion, options.weights / "mini-lesion", card, without=("text_encoder", "tokenizer", "vae"))
+    if healthy.is_dir():
+        parts = load_parts(healthy)
+        parts.autoencoder = load_parts(decoder).autoencoder
+        card = ModelCard(
+            frame=Framing.FIELD, field_mm=256.0, companion="mini-lesion", vendors=VENDORS,
+            fast=read_card(fast).fast if fast.is_dir() else None, training=seen(decoder),
+        )  # fmt: skip
+        put(parts, options.weights / "mini", card)
+        if fast.is_dir():
+            shutil.copytree(fast / FAST, options.weights / "mini" / FAST)
+    if lesion.is_dir():
+        card = ModelCard(
+            frame=Framing.FIELD, field_mm=256.0, companion="mini", vendors=VENDORS, lesions=LESIONS, window_tone=True,
+            training=seen(lesion),
+        )  # fmt: skip
+        put(load_parts(lesion), options.weights / "mini-lesion", card, without=("text_encoder", "tokenizer", "vae"))
+
+
+def seen(folder: Path) -> dict[str, Any]:
+    """What a run's card says of the patients whom it, and its bases, learned from."""
+    return {name: said for name, said in read_card(folder).training.items() if name.startswith(("patients", "keys"))}
 
 
 def put(parts: object, folder: Path, card: ModelCard, without: tuple[str, ...] = ()) -> None:

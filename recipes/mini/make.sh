@@ -1,24 +1,38 @@
 #!/usr/bin/env bash
-# How the embedded models are made, from nothing: recipes/mini/make.sh RUNS REAL LESIONS. Each step can be stopped and
-# run again. REAL: a folder of healthy mammograms, the tissue that lesions are laid into. LESIONS: a set that
-# `mam-e prepare … --windows 4` made.
+# How the embedded models are made, from nothing: recipes/mini/make.sh RUNS DATA. Each step can be stopped and run
+# again. DATA: CDD-CESM's low-energy images with their index.csv (docs/sources/cdd-cesm.md); its test patients are
+# seen by no step. WEIGHTS: where the models go, the package's own unless named.
 set -euo pipefail
-usage="usage: recipes/mini/make.sh RUNS REAL LESIONS"
+usage="usage: recipes/mini/make.sh RUNS DATA [WEIGHTS]"
 runs=${1:?$usage}
-real=${2:?$usage}
-lesions=${3:?$usage}
+data=${2:?$usage}
 here=$(dirname "$0")
+weights=${3:-$here/../../src/mame/weights}
+real=$runs/real
+normals=$runs/normals
 
 step() { # GOAL DATASET NAME [BASE]
+  [ -e "$runs/$3/model" ] && return
   mam-e train "$1" "$2" "$runs/$3" --config "$here/$3.yaml" --cache "$runs/cache" ${4:+--base "$runs/$4/model"} \
     $([ -e "$runs/$3/config.yaml" ] && echo --resume)
 }
 
+mkdir -p "$normals"
+# The names of CDD-CESM's patients are public, so this key need not be secret: who prepares the set with it, too, can
+# have `mam-e cad` check whom the models saw.
+[ -e "$real/dataset.json" ] || mam-e prepare cdd-cesm "$data" "$real" \
+  --split 70,10,20 --caption vendor,view,measured,area,kind --windows 4 --key "$here/key"
+# of the images that show no lesion the patients are unknown, so they are on the training side by their nature
+ln -sf "$(realpath "$data")"/full/*normal* "$normals"
+
 step healthy phantom:3200:1 healthy-256
 step healthy phantom:3200:1 healthy-512 healthy-256
-step autoencoder phantom:1664:7 decoder healthy-512
+step healthy "phantom:800:21 + 3*$real" healthy-real healthy-512
+step autoencoder phantom:1664:7 decoder healthy-real
+step autoencoder "phantom:200:27 + 2*$real" decoder-real decoder
+step autoencoder "phantom:200:27 + 2*$real" decoder-texture decoder-real
 step lesion phantom:1600:1 lesion healthy-512
-step lesion "composite:1600:1:$real" lesion-real lesion
-step lesion "composite:2400:3:$real + 2*$lesions" lesion-mixed lesion-real
-step lesion "toned:composite:2000:5:$real + 2*toned:$lesions" lesion-toned lesion-mixed
-python "$here/assemble.py" "$runs" src/mame/weights
+step lesion "composite:1600:1:$normals" lesion-real lesion
+step lesion "composite:2400:3:$normals + 2*$real" lesion-mixed lesion-real
+step lesion "toned:composite:2000:5:$normals + 2*toned:$real" lesion-toned lesion-mixed
+python "$here/assemble.py" "$runs" "$weights"
