@@ -239,15 +239,17 @@ def test_regions_are_boxes_outlines_or_clicks_and_stay_in_the_breast() -> None:
 
 
 def test_sliders_make_a_plan_that_can_be_read(tmp_path: Path) -> None:
-    (tmp_path / "plan.yaml").write_text(_plan(20, 0.5, 0.5, 0.4, 0.3, 8, 25, ["png", "coco"], "3"))
+    vendors = ["ge", "siemens", "hologic"]
+    (tmp_path / "plan.yaml").write_text(_plan(20, vendors, 0.5, 0.4, 0.3, 8, 25, ["png", "coco"], "3"))
     plan = read_plan(tmp_path / "plan.yaml")
     assert plan.count == 20
     assert plan.seed == 3
     said = yaml.safe_load((tmp_path / "plan.yaml").read_text())
     assert sum(said["density"].values()) == pytest.approx(1.0)
-    assert "lesions" not in yaml.safe_load(_plan(20, 1.0, 0.0, 1.0, 0.0, 8, 25, ["png"], "3"))
+    assert sum(said["vendor"].values()) == pytest.approx(1.0)
+    assert not {"lesions", "vendor"} & set(yaml.safe_load(_plan(20, [], 0.0, 1.0, 0.0, 8, 25, ["png"], "3")))
     with pytest.raises(MameError):
-        _plan(20, 0.5, 0.5, 0.4, 0.3, 30, 8, ["png"], "3")
+        _plan(20, vendors, 0.5, 0.4, 0.3, 30, 8, ["png"], "3")
 
 
 def test_pictures_are_shown_under_words_that_nobody_can_guess(tmp_path: Path) -> None:

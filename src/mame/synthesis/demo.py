@@ -37,8 +37,8 @@ PAGE = "index.html"
 PICTURES = "pictures"
 TEMPLATE = "templates/demo.html.j2"
 PROMPTS = (
-    "a siemens mammogram in MLO view with high density and small area",
-    "a hologic mammogram in CC view with very low density and big area",
+    "a ge mammogram in MLO view with high density and medium area",
+    "a ge mammogram in CC view with low density and big area",
     "a hologic mammogram in MLO view with low density and medium area",
     "a siemens mammogram in CC view with very high density and medium area",
 )

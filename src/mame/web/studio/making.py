@@ -31,7 +31,7 @@ def generate_tab(engine: Engine, shown: Shown, session: gr.State, model: gr.Text
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             with gr.Row():
-                vendor = gr.Dropdown(_choices(["hologic", "siemens"]), value="siemens", label=texts.VENDOR,
+                vendor = gr.Dropdown(_choices(list(texts.VENDORS)), value=texts.VENDORS[0], label=texts.VENDOR,
                                      allow_custom_value=True)  # fmt: skip
                 view = gr.Dropdown(_choices(list(View)), value="MLO", label=texts.VIEW)
             with gr.Row():
@@ -41,7 +41,7 @@ def generate_tab(engine: Engine, shown: Shown, session: gr.State, model: gr.Text
                 priority = gr.Dropdown(list(language.Priority), value="density", label=texts.PRIORITY,
                                        info=texts.PRIORITY_INFO)  # fmt: skip
                 side = gr.Radio(list(Laterality), value="L", label=texts.SIDE)
-            said = gr.Textbox(_prompt("siemens", "MLO", "C", "medium", "density"), label=texts.PROMPT, lines=2,
+            said = gr.Textbox(_prompt(texts.VENDORS[0], "MLO", "C", "medium", "density"), label=texts.PROMPT, lines=2,
                               info=texts.PROMPT_INFO, max_length=500)  # fmt: skip
             with gr.Row(equal_height=True):
                 count = gr.Slider(1, MOST, 1, step=1, label=texts.COUNT, scale=3, min_width=120)
@@ -89,7 +89,7 @@ def generate_tab(engine: Engine, shown: Shown, session: gr.State, model: gr.Text
                *rest: Any) -> Iterator[Any]:  # fmt: skip
         model, _, negative, _, seed, steps, guidance, side = rest
         chosen = {"vendor": vendor, "view": view, "density": density, "area": area}
-        known = {"vendor": engine.open(model).card.vendors or ("hologic", "siemens"), "view": list(View),
+        known = {"vendor": engine.open(model).card.vendors or texts.VENDORS, "view": list(View),
                  "density": list(Density), "area": list(Area)}  # fmt: skip
         told = _says(priority, attribute)
         prompts = [_prompt(**(chosen | {attribute: str(value)}), priority=told) for value in known[attribute]]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 import yaml
 
 from mame.errors import MameError
@@ -28,7 +29,7 @@ def cohort_tab(shown: Shown, session: gr.State) -> None:
     with gr.Row():
         with gr.Column(min_width=300):
             count = gr.Slider(2, MOST, 20, step=2, label=texts.COHORT_COUNT)
-            siemens = gr.Slider(0, 1, 0.5, step=0.1, label=texts.SIEMENS_SHARE)
+            vendors = gr.CheckboxGroup(list(texts.VENDORS), value=list(texts.VENDORS[:1]), label=texts.VENDORS_EVENLY)
             oblique = gr.Slider(0, 1, 0.5, step=0.1, label=texts.MLO_SHARE)
             dense = gr.Slider(0, 1, 0.5, step=0.1, label=texts.DENSE_SHARE)
             lesions = gr.Slider(0, 1, 0.3, step=0.1, label=texts.LESION_SHARE)
@@ -38,8 +39,8 @@ def cohort_tab(shown: Shown, session: gr.State) -> None:
             outputs = gr.CheckboxGroup([str(kind) for kind in Output], value=CHOSEN, label=texts.OUTPUTS)
             seed = gr.Textbox("1", label=texts.SEED, max_length=12)
         with gr.Column(min_width=300):
-            plan = gr.Code(_plan(20, 0.5, 0.5, 0.5, 0.3, 8, 25, CHOSEN, "1"), label=texts.PLAN, language="yaml",
-                           elem_id="plan", interactive=True)  # fmt: skip
+            usual = _plan(20, texts.VENDORS[:1], 0.5, 0.5, 0.3, 8, 25, CHOSEN, "1")
+            plan = gr.Code(usual, label=texts.PLAN, language="yaml", elem_id="plan", interactive=True)
             with gr.Row():
                 show = gr.Button(texts.SHOW_PLAN, elem_id="show-plan")
                 start = gr.Button(texts.START_COHORT, variant="primary", elem_id="start-cohort")
@@ -47,7 +48,7 @@ def cohort_tab(shown: Shown, session: gr.State) -> None:
             status = gr.Markdown("", elem_id="cohort-status", elem_classes="mame-status", buttons=[])
             table = gr.Code("", label=texts.FORECAST, language=None, interactive=False, elem_id="forecast")
             done = gr.File(label=texts.DOWNLOAD_COHORT, interactive=False, elem_id="cohort-zip", height=130)
-    sliders: list[Any] = [count, siemens, oblique, dense, lesions, least, most, outputs, seed]
+    sliders: list[Any] = [count, vendors, oblique, dense, lesions, least, most, outputs, seed]
     for one in sliders:
         one.change(in_words(lambda *said: [_plan(*said), ""], status), sliders, [plan, status], queue=False,
                    show_progress="hidden", api_visibility="private")  # fmt: skip
@@ -87,7 +88,7 @@ def cohort_tab(shown: Shown, session: gr.State) -> None:
 
 
 def _plan(
-    count: float, siemens: float, oblique: float, dense: float, lesions: float, least: float, most: float,
+    count: float, vendors: Sequence[str], oblique: float, dense: float, lesions: float, least: float, most: float,
     outputs: list[str], seed: str,
 ) -> str:  # fmt: skip
     def shares(**said: float) -> dict[str, float]:
@@ -97,13 +98,21 @@ def _plan(
         raise MameError(texts.LESION_RANGE)
     said: dict[str, Any] = {
         "count": int(count), "seed": whole_number(seed, texts.SEED), "model": "mini",
-        "vendor": shares(siemens=siemens, hologic=1 - siemens), "view": shares(CC=1 - oblique, MLO=oblique),
+        "vendor": _evenly(vendors), "view": shares(CC=1 - oblique, MLO=oblique),
         "density": shares(A=(1 - dense) * 0.2, B=(1 - dense) * 0.8, C=dense * 0.8, D=dense * 0.2),
     }  # fmt: skip
+    if not vendors:
+        del said["vendor"]
     if lesions > 0:
         said["lesions"] = {"share": lesions, "kinds": {"mass": 1.0}, "size_mm": [int(least), int(most)]}
     said["outputs"] = list(outputs)
     return str(yaml.safe_dump(said, sort_keys=False, default_flow_style=None))
+
+
+def _evenly(names: Sequence[str]) -> dict[str, float]:
+    """Shares of as many, in thousandths, that add up to 1."""
+    parts = np.diff(np.linspace(0, 1000, len(names) + 1).round()) / 1000
+    return {name: round(float(part), 3) for name, part in zip(names, parts, strict=True)}
 
 
 @contextmanager

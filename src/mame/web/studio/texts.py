@@ -76,7 +76,8 @@ COHORT_COUNT, LESION_SHARE, DENSE_SHARE, MLO_SHARE = (
     "Share of C and D",
     "Share of MLO",
 )
-SIEMENS_SHARE = "Share of Siemens"
+VENDORS = ("ge", "hologic", "siemens")  # the looks that mini knows, the real one first
+VENDORS_EVENLY = "Vendors, evenly"
 LESION_MM = "Masses, mm: least"
 OUTPUTS = "Files and labels"
 SHOW_PLAN, START_COHORT, DOWNLOAD_COHORT = "Show the plan", "Make the cohort", "Download as ZIP"
