@@ -31,7 +31,8 @@ from mame import prompt as language
 from mame.dataset.read import open_set
 from mame.diffusion.folders import FAST
 from mame.formats.manifest import write_manifest
-from mame.mammogram import Description
+from mame.imaging import phantom
+from mame.mammogram import Area, Density, Description, View
 
 SPLIT = ("--split", "70,10,20")
 REAL_LOOK = "ge"
@@ -141,12 +142,16 @@ def made(folder: Path, model: mame.Model, asked: list[Description], seed: int, f
         if not file.is_file():
             (picture,) = model.generate(text, seed=seed, first=number, fast=fast)
             mame.write(picture, file)
-        words = {"vendor": description.vendor, "view": description.view, "density": description.density,
-                 "area": description.area}  # fmt: skip
-        lines.append({"file": file.name, "prompt": text, "description": words, "laterality": "L",
-                      "spacing_mm": 256 / model.size})  # fmt: skip
+        lines.append(told(file, description, model.size))
     write_manifest(folder, lines)
     return folder
+
+
+def told(file: Path, description: Description, size: int) -> dict[str, Any]:
+    """The line of a manifest for a picture of so many pixels a side."""
+    words = {name: getattr(description, name) for name in ("vendor", "view", "density", "area")}
+    return {"file": file.name, "prompt": language.write(description), "description": words, "laterality": "L",
+            "spacing_mm": 256 / size}  # fmt: skip
 
 
 def real(options: argparse.Namespace) -> Path:
@@ -193,22 +198,56 @@ def adherence_rows(found: Found) -> Iterator[Row]:
 
 
 def distances(options: argparse.Namespace) -> Found:
-    """Pictures of the real look against real ones that mini never saw, and phantoms against the same."""
+    """Pictures of the real look against real ones that mini never saw, and phantoms against the same.
+
+    Both are asked for in the words of those real ones, in turn, so that the looks are compared, not how often what.
+    """
     model = mame.load_model(options.model)
-    asked = orders(options.pictures, [REAL_LOOK], 1)
+    asked = words_of_held_out(options)
     found = {"real look": report(options, "real-look", made(options.work / "real-look", model, asked, 2))}
-    phantoms = options.work / "phantoms"
-    if not (phantoms / "dataset.json").is_file():
-        drawn = options.work / "phantoms-drawn"
-        mam_e("phantom", drawn, "--count", options.pictures, "--seed", 77, "--lesions", 0, "--size", 1024)
-        mam_e("prepare", "phantom", drawn, phantoms, "--windows", "0", "--split", "0,0,1")
-    found["phantoms"] = report(options, "phantoms", phantoms / "test")
+    found["phantoms"] = report(options, "phantoms", drawn(options.work / "phantoms", asked, 77))
     if has_few_steps(model):
         few = made(options.work / "real-look-few-steps", model, asked, 2, fast=True)
         found["few steps"] = report(options, "real-look-few-steps", few)
-    return {"n": len(asked)} | {
-        name: {part: one[part] for part in ("fidelity", "told_apart", "copies")} for name, one in found.items()
+    parts = ("fidelity", "told_apart", "copies")
+    return {"n": len(asked), "bands": texture(options)} | {
+        name: {part: one[part] for part in parts} for name, one in found.items()
     }
+
+
+def texture(options: argparse.Namespace) -> list[float]:
+    """Strength of texture in the pictures of the real look over that in real ones, by octave: of each, the median."""
+    from mame.dataset.read import read_picture
+    from mame.imaging.breast import find_breast
+
+    found = open_set(real(options))
+    known = [found.mammogram("test", row).pixels for row in found.rows("test")]
+    made = [read_picture(path) for path in sorted((options.work / "real-look").glob("*.png"))]
+    there, here = (np.median([bands(one, find_breast(one).mask) for one in each], axis=0) for each in (known, made))
+    ratios: list[float] = (here / there).tolist()
+    return ratios
+
+
+def words_of_held_out(options: argparse.Namespace) -> list[Description]:
+    """What is to be seen in the real pictures that mini never saw, lesions apart, as often as `options.pictures`."""
+    rows = open_set(real(options)).rows("test")
+    chosen = [rows[number % len(rows)] for number in range(options.pictures)]
+    return [Description(REAL_LOOK, View(row.view), Density(row.density_measured), Area(row.area)) for row in chosen]
+
+
+def drawn(folder: Path, asked: list[Description], seed: int) -> Path:
+    """Phantoms of the descriptions, of both looks in turn, in a folder with a manifest."""
+    folder.mkdir(exist_ok=True)
+    lines = []
+    for number, description in enumerate(asked):
+        file = folder / f"{number:04d}.png"
+        wanted = replace(description, vendor=("hologic", "siemens")[number % 2])
+        if not file.is_file():
+            shape = phantom.draw((seed, number), wanted)
+            mame.write(shape.render(shape.field_grid(512)).mammogram, file)
+        lines.append(told(file, wanted, 512))
+    write_manifest(folder, lines)
+    return folder
 
 
 def distances_rows(found: Found) -> Iterator[Row]:
@@ -223,6 +262,11 @@ def distances_rows(found: Found) -> Iterator[Row]:
     yield Row(
         "Fréchet distance, own features, `--fast`", "≤ 1.25 × that of 24 steps", f"{few / whole:.2f} ×",
         few <= 1.25 * whole if few == few else None,
+    )  # fmt: skip
+    parts = found.get("bands", [])
+    yield Row(
+        f"texture of `{REAL_LOOK}` pictures against held-out real ones, by octave from the finest", "within 10 %",
+        ", ".join(f"{one:.0%}" for one in parts), bool(parts) and all(abs(one - 1) <= 0.1 for one in parts),
     )  # fmt: skip
     excess = level(found.get("real look"), "copies", "excess_rate")
     yield Row("copies, over held-out patients", "excess ≤ 2 %", f"{excess:.1%}", excess <= 0.02)
