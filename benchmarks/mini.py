@@ -28,10 +28,11 @@ from speed import GUIDANCE, PROMPT, STEPS, machine, timed
 
 import mame
 from mame import prompt as language
-from mame.dataset.read import open_set
+from mame.dataset.read import open_set, read_picture
 from mame.diffusion.folders import FAST
 from mame.formats.manifest import write_manifest
 from mame.imaging import phantom
+from mame.imaging.breast import find_breast
 from mame.mammogram import Area, Density, Description, View
 
 SPLIT = ("--split", "70,10,20")
@@ -133,25 +134,40 @@ def has_few_steps(model: mame.Model) -> bool:
 
 
 def made(folder: Path, model: mame.Model, asked: list[Description], seed: int, fast: bool = False) -> Path:
-    """Pictures of the descriptions in a folder with a manifest; those that are there stay."""
+    """A model's pictures of the descriptions, in a folder."""
+
+    def make(number: int, description: Description) -> mame.Mammogram:
+        (picture,) = model.generate(language.write(description), seed=seed, first=number, fast=fast)
+        return picture
+
+    return filled(folder, asked, model.size, make)
+
+
+def drawn(folder: Path, asked: list[Description], seed: int) -> Path:
+    """Phantoms of the descriptions, in a folder."""
+
+    def make(number: int, description: Description) -> mame.Mammogram:
+        shape = phantom.draw((seed, number), description)
+        return shape.render(shape.field_grid(512)).mammogram
+
+    return filled(folder, asked, 512, make)
+
+
+def filled(
+    folder: Path, asked: list[Description], size: int, make: Callable[[int, Description], mame.Mammogram]
+) -> Path:
+    """A folder of pictures of so many pixels a side, with a manifest; those that are there stay."""
     folder.mkdir(exist_ok=True)
     lines = []
     for number, description in enumerate(asked):
         file = folder / f"{number:04d}.png"
-        text = language.write(description)
         if not file.is_file():
-            (picture,) = model.generate(text, seed=seed, first=number, fast=fast)
-            mame.write(picture, file)
-        lines.append(told(file, description, model.size))
+            mame.write(make(number, description), file)
+        words = {name: getattr(description, name) for name in ("vendor", "view", "density", "area")}
+        lines.append({"file": file.name, "prompt": language.write(description), "description": words,
+                      "laterality": "L", "spacing_mm": 256 / size})  # fmt: skip
     write_manifest(folder, lines)
     return folder
-
-
-def told(file: Path, description: Description, size: int) -> dict[str, Any]:
-    """The line of a manifest for a picture of so many pixels a side."""
-    words = {name: getattr(description, name) for name in ("vendor", "view", "density", "area")}
-    return {"file": file.name, "prompt": language.write(description), "description": words, "laterality": "L",
-            "spacing_mm": 256 / size}  # fmt: skip
 
 
 def real(options: argparse.Namespace) -> Path:
@@ -205,7 +221,8 @@ def distances(options: argparse.Namespace) -> Found:
     model = mame.load_model(options.model)
     asked = words_of_held_out(options)
     found = {"real look": report(options, "real-look", made(options.work / "real-look", model, asked, 2))}
-    found["phantoms"] = report(options, "phantoms", drawn(options.work / "phantoms", asked, 77))
+    of_both = [replace(one, vendor=("hologic", "siemens")[number % 2]) for number, one in enumerate(asked)]
+    found["phantoms"] = report(options, "phantoms", drawn(options.work / "phantoms", of_both, 77))
     if has_few_steps(model):
         few = made(options.work / "real-look-few-steps", model, asked, 2, fast=True)
         found["few steps"] = report(options, "real-look-few-steps", few)
@@ -217,13 +234,10 @@ def distances(options: argparse.Namespace) -> Found:
 
 def texture(options: argparse.Namespace) -> list[float]:
     """Strength of texture in the pictures of the real look over that in real ones, by octave: of each, the median."""
-    from mame.dataset.read import read_picture
-    from mame.imaging.breast import find_breast
-
     found = open_set(real(options))
     known = [found.mammogram("test", row).pixels for row in found.rows("test")]
-    made = [read_picture(path) for path in sorted((options.work / "real-look").glob("*.png"))]
-    there, here = (np.median([bands(one, find_breast(one).mask) for one in each], axis=0) for each in (known, made))
+    ours = [read_picture(path) for path in sorted((options.work / "real-look").glob("*.png"))]
+    there, here = (np.median([bands(one, find_breast(one).mask) for one in each], axis=0) for each in (known, ours))
     ratios: list[float] = (here / there).tolist()
     return ratios
 
@@ -233,21 +247,6 @@ def words_of_held_out(options: argparse.Namespace) -> list[Description]:
     rows = open_set(real(options)).rows("test")
     chosen = [rows[number % len(rows)] for number in range(options.pictures)]
     return [Description(REAL_LOOK, View(row.view), Density(row.density_measured), Area(row.area)) for row in chosen]
-
-
-def drawn(folder: Path, asked: list[Description], seed: int) -> Path:
-    """Phantoms of the descriptions, of both looks in turn, in a folder with a manifest."""
-    folder.mkdir(exist_ok=True)
-    lines = []
-    for number, description in enumerate(asked):
-        file = folder / f"{number:04d}.png"
-        wanted = replace(description, vendor=("hologic", "siemens")[number % 2])
-        if not file.is_file():
-            shape = phantom.draw((seed, number), wanted)
-            mame.write(shape.render(shape.field_grid(512)).mammogram, file)
-        lines.append(told(file, wanted, 512))
-    write_manifest(folder, lines)
-    return folder
 
 
 def distances_rows(found: Found) -> Iterator[Row]:
@@ -263,11 +262,7 @@ def distances_rows(found: Found) -> Iterator[Row]:
         "Fréchet distance, own features, `--fast`", "≤ 1.25 × that of 24 steps", f"{few / whole:.2f} ×",
         few <= 1.25 * whole if few == few else None,
     )  # fmt: skip
-    parts = found.get("bands", [])
-    yield Row(
-        f"texture of `{REAL_LOOK}` pictures against held-out real ones, by octave from the finest", "within 10 %",
-        ", ".join(f"{one:.0%}" for one in parts), bool(parts) and all(abs(one - 1) <= 0.1 for one in parts),
-    )  # fmt: skip
+    yield texture_row(f"texture of `{REAL_LOOK}` pictures against held-out real ones", found)
     excess = level(found.get("real look"), "copies", "excess_rate")
     yield Row("copies, over held-out patients", "excess ≤ 2 %", f"{excess:.1%}", excess <= 0.02)
     told = (found.get("real look") or {}).get("told_apart") or {}
@@ -292,7 +287,6 @@ def autoencoder(options: argparse.Namespace) -> Found:
 
     from mame.diffusion.latent import decode, encode
     from mame.diffusion.model import load_autoencoder
-    from mame.imaging.breast import find_breast
 
     parts = load_autoencoder(options.model)
     found = open_set(real(options))
@@ -318,15 +312,19 @@ def bands(pixels: np.ndarray[Any, Any], inside: np.ndarray[Any, Any]) -> np.ndar
 
 
 def autoencoder_rows(found: Found) -> Iterator[Row]:
-    psnr, parts = found.get("psnr", float("nan")), found.get("bands", [])
+    psnr = found.get("psnr", float("nan"))
     yield Row(
         f"autoencoder on {found.get('n')} held-out real images at 512²", "PSNR ≥ 33 dB",
         f"{psnr:.1f} dB, worst {found.get('least', float('nan')):.1f}", psnr >= 33,
     )  # fmt: skip
-    yield Row(
-        "texture that comes back, by octave from the finest", "within 10 %", ", ".join(f"{one:.0%}" for one in parts),
-        all(abs(one - 1) <= 0.1 for one in parts),
-    )  # fmt: skip
+    yield texture_row("texture that comes back", found)
+
+
+def texture_row(what: str, found: Found) -> Row:
+    """How strong texture is, by octave, over what it should be."""
+    parts = found.get("bands", [])
+    near = bool(parts) and all(abs(one - 1) <= 0.1 for one in parts)
+    return Row(f"{what}, by octave from the finest", "within 10 %", ", ".join(f"{one:.0%}" for one in parts), near)
 
 
 # -- lesions, greys, weights ------------------------------------------------------------------------------------------

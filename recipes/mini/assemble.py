@@ -1,18 +1,17 @@
 """Put the runs of make.sh together as the embedded models: python assemble.py RUNS WEIGHTS
 
-mini takes text encoder and U-Net from healthy-real, the weights for few steps from fast, where there are some, and the
-autoencoder from decoder-texture; mini-lesion has a U-Net of its own and shares the rest. The model cards (README.md)
-are written by hand and kept. A model without its run stays as it is.
+mini takes text encoder and U-Net from healthy-real and the autoencoder from decoder-texture; mini-lesion has a U-Net of
+its own and shares the rest. The model cards (README.md) are written by hand and kept. A model without its run stays as
+it is.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 from typing import Any
 
-from mame.diffusion.folders import FAST, Framing, ModelCard, read_card
+from mame.diffusion.folders import Framing, ModelCard, read_card
 from mame.diffusion.model import load_parts, save_model
 
 VENDORS = ("ge", "hologic", "siemens")
@@ -24,19 +23,17 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("weights", type=Path)
     options = parser.parse_args()
-    healthy, decoder, fast, lesion = (
-        options.runs / name / "model" for name in ("healthy-real", "decoder-texture", "fast", "lesion-toned")
+    healthy, decoder, lesion = (
+        options.runs / name / "model" for name in ("healthy-real", "decoder-texture", "lesion-toned")
     )
     if healthy.is_dir():
         parts = load_parts(healthy)
         parts.autoencoder = load_parts(decoder).autoencoder
         card = ModelCard(
             frame=Framing.FIELD, field_mm=256.0, companion="mini-lesion", vendors=VENDORS,
-            fast=read_card(fast).fast if fast.is_dir() else None, training=seen(decoder),
+            training=seen(decoder),
         )  # fmt: skip
         put(parts, options.weights / "mini", card)
-        if fast.is_dir():
-            shutil.copytree(fast / FAST, options.weights / "mini" / FAST)
     if lesion.is_dir():
         card = ModelCard(
             frame=Framing.FIELD, field_mm=256.0, companion="mini", vendors=VENDORS, lesions=LESIONS, window_tone=True,

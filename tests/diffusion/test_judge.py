@@ -18,7 +18,7 @@ def test_it_sees_texture_and_is_blind_to_where_a_decoder_can_not_be_wrong() -> N
     assert torch.equal(Judge(3)(flat, flat), Judge(3)(flat, flat))  # one seed decides
 
 
-def test_it_learns_to_tell_and_then_asks_for_texture() -> None:
+def test_it_learns_to_tell() -> None:
     judge = Judge()
     optimizer = torch.optim.Adam(judge.parameters(), 2e-3)
     scale = torch.zeros(2, 3, 64, 64, requires_grad=True)

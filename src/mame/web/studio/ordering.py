@@ -98,11 +98,9 @@ def _plan(
         raise MameError(texts.LESION_RANGE)
     said: dict[str, Any] = {
         "count": int(count), "seed": whole_number(seed, texts.SEED), "model": "mini",
-        "vendor": _evenly(vendors), "view": shares(CC=1 - oblique, MLO=oblique),
+        **({"vendor": _evenly(vendors)} if vendors else {}), "view": shares(CC=1 - oblique, MLO=oblique),
         "density": shares(A=(1 - dense) * 0.2, B=(1 - dense) * 0.8, C=dense * 0.8, D=dense * 0.2),
     }  # fmt: skip
-    if not vendors:
-        del said["vendor"]
     if lesions > 0:
         said["lesions"] = {"share": lesions, "kinds": {"mass": 1.0}, "size_mm": [int(least), int(most)]}
     said["outputs"] = list(outputs)
