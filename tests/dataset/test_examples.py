@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 
 from mame.dataset.augmented import AugmentedViews, AugmentedWindows
-from mame.dataset.examples import open_examples
+from mame.dataset.examples import Example, open_examples
 from mame.dataset.regions import Regions
+from mame.dataset.shrunk import Shrunk
 from mame.errors import MameError
-from mame.mammogram import Box, LesionKind
+from mame.mammogram import Area, Box, Description, LesionKind, area_from_cm2
+
+
+@dataclass(frozen=True)
+class One:
+    """A source of one picture."""
+
+    example: Example
+    name: str = "one"
+    key: str = "one"
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Example:
+        return self.example
+
+    def __hash__(self) -> int:
+        return 1
 
 
 def test_a_mixture_holds_every_example_of_its_parts_and_spreads_them_evenly() -> None:
@@ -55,6 +76,45 @@ def test_marked_views_have_a_mass_in_a_breast() -> None:
         assert example.lesion is not None
         assert (example.pixels[example.lesion] > 0).all()
     assert np.array_equal(marked[1].pixels, marked[1].pixels)
+
+
+def test_shrunk_views_are_smaller_say_so_and_keep_their_chest_wall() -> None:
+    whole, shrunk = (open_examples(f"{word}phantom:30:4", "all", 128) for word in ("", "shrunk:"))
+    assert shrunk.key != whole.key
+    smaller = 0
+    for index in range(30):
+        before, after = whole[index], shrunk[index]
+        assert after.pixels.dtype == np.float32
+        assert replace(after.description, area=None) == replace(before.description, area=None)
+        areas = [float((example.pixels > 0).sum()) for example in (before, after)]
+        if before.description.area is Area.SMALL:
+            assert np.array_equal(after.pixels, before.pixels)
+        elif areas[1] < areas[0]:
+            smaller += 1
+            assert after.description.area is area_from_cm2(areas[1] * 0.2**2)  # pixels of 2 mm
+            assert (after.pixels[:, 0] > 0).any()
+            assert after.lesion is not None
+            assert after.lesion.shape == after.pixels.shape
+    assert smaller >= 10
+    assert {shrunk[i].description.area for i in range(30)} >= {Area.SMALL, Area.MEDIUM}
+
+
+@pytest.mark.parametrize(("first", "last"), [(5, 80), (20, 95)])
+def test_a_cut_through_tissue_stays_where_it_was(first: int, last: int) -> None:
+    pixels = np.zeros((100, 100), np.float32)
+    y, x = np.mgrid[:100, :100]
+    round_end = ((y - 50) / 45) ** 2 + (x / 60) ** 2 <= 1
+    pixels[round_end & (y >= first) & (y < last)] = 0.5  # straight where the image ended, as a muscle's upper end is
+    made = Shrunk("cut", One(Example("cut", pixels, Description(area=Area.BIG))))[0]
+    before, after = (np.flatnonzero((picture > 0).any(axis=1)) for picture in (pixels, made.pixels))
+    straight, free = (0, -1) if first > 5 else (-1, 0)
+    assert after[straight] == pytest.approx(before[straight], abs=1)
+    assert abs(after[free] - before[free]) > 10
+
+
+def test_only_whole_views_can_be_shrunk() -> None:
+    with pytest.raises(MameError, match="shrunk: is for the whole views"):
+        open_examples("shrunk:phantom:4:3", "windows", 64)
 
 
 @pytest.mark.parametrize("number", [1, 2])

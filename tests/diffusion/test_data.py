@@ -22,12 +22,12 @@ from mame.dataset.read import open_set
 from mame.diffusion import cache, train
 from mame.diffusion.cache import SHARD, build_cache
 from mame.diffusion.config import TrainConfig
-from mame.diffusion.data import examples_of, held_out_of, open_data
+from mame.diffusion.data import examples_of, held_out_of, open_data, turns_of
 from mame.diffusion.folders import ModelCard, read_card
 from mame.diffusion.model import load_parts, save_model
 from mame.diffusion.start import starting_parts
 from mame.errors import MameError
-from mame.mammogram import Description
+from mame.mammogram import Density, Description
 
 from .tiny_sd import write_tiny_sd
 
@@ -85,6 +85,14 @@ def test_a_prepared_folder_is_learnt_from_and_its_validation_side_judges(
     assert card.training["patients_of_base"] is False  # the base has no card
     assert card.lesions == (("mass",) if goal == "lesion" else ())
     assert (config.out / "samples" / "step-0000002.png").exists()
+
+
+def test_rare_words_are_drawn_more_often_but_no_vendor_is() -> None:
+    said = [Description(vendor="ge", density=Density.B)] * 8 + [Description(vendor="ge", density=Density.D)]
+    said += [Description(vendor="ge", density=Density.A)] * 3 + [Description(vendor="siemens")] * 2
+    assert turns_of(said, 1).tolist() == list(range(14))
+    drawn = turns_of(said, 4).tolist()
+    assert [drawn.count(number) for number in range(14)] == [1] * 8 + [4] + [3] * 3 + [1] * 2
 
 
 def test_healthy_regions_are_negatives(told: Callable[..., TrainConfig]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,19 @@ def test_a_variation_is_drawn_for_every_picture_and_pass(tmp_path: Path, cache: 
                 seen[row] += [torch.equal(latent, plain[row]), torch.equal(latent, varied[row])]
     assert (seen.sum(axis=1) == 12).all()
     assert (seen > 0).all()
+
+
+def test_a_pass_draws_rare_words_as_often_as_balance_says(tmp_path: Path, cache: Path, base: Path) -> None:
+    config = told(tmp_path / "run", cache, base, dataset="phantom:8:5", validation_examples=0, batch=1, balance=3)
+    parts = starting_parts(config, lambda _: None)
+    data = open_data(config, parts, CPU, lambda _: None)
+    objective = Denoise(parts.unet, parts.text_encoder, parts.tokenizer, parts.scheduler, config)
+    feed = Feed(replace(data, turns=np.array([0, 1, 1, 1, 2])), objective, config, 0, CPU)
+    latents = data.variants[0].batch(range(8))["latents"]
+    drawn = [
+        next(row for row in range(8) if torch.equal(latents[row], feed.step(n)[0]["latents"][0])) for n in range(10)
+    ]
+    assert np.bincount(drawn).tolist() == [2, 6, 2]
 
 
 @pytest.mark.slow

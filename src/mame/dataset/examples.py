@@ -2,8 +2,8 @@
 
 A source is named in one word: a prepared folder, `phantom:COUNT[:SEED]` for pictures that the simulator draws as they
 are asked for, or `composite:COUNT:SEED:FOLDER` for simulated lesions in the mammograms of a folder. Several with " + "
-between them are mixed; `3*SOURCE` counts one of them three times, `toned:SOURCE` brings its windows to one tone.
-Example i is the same whenever it is asked for.
+between them are mixed; `3*SOURCE` counts one of them three times, `toned:SOURCE` brings its windows to one tone,
+`shrunk:SOURCE` makes its whole views smaller. Example i is the same whenever it is asked for.
 """
 
 from __future__ import annotations
@@ -82,6 +82,12 @@ def open_examples(source: str, kind: str, size: int, regions: Regions = Regions.
     word, _, rest = source.partition(":")
     if word == "toned":
         return Toned(source, open_examples(rest, kind, size, regions))
+    if word == "shrunk":
+        from mame.dataset.shrunk import Shrunk
+
+        if kind not in ("views", "all"):
+            raise MameError(f"{source!r}: shrunk: is for the whole views of healthy models, and gives no {kind}")
+        return Shrunk(source, open_examples(rest, kind, size, regions))
     if word == "phantom":
         from mame.dataset import simulated
 
@@ -120,9 +126,9 @@ def open_examples(source: str, kind: str, size: int, regions: Regions = Regions.
 def open_held_out(source: str, kind: str, size: int, regions: Regions = Regions.MIXED) -> Examples | None:
     """The examples of other patients that a prepared folder keeps for validation, or None where a source has none."""
     word, _, rest = source.partition(":")
-    if word == "toned":
+    if word in ("toned", "shrunk"):
         inner = open_held_out(rest, kind, size, regions)
-        return None if inner is None else Toned(source, inner)
+        return Toned(source, inner) if inner is not None and word == "toned" else inner
     if not Path(source).is_dir():
         return None
     from mame.dataset.prepared import open_validation
@@ -135,12 +141,17 @@ def folders_behind(source: str) -> list[Path]:
     found = []
     for word in source.split(" + "):
         times = TIMES.match(word.strip())
-        name = (times[2] if times else word.strip()).removeprefix("toned:")
+        name = bare(times[2] if times else word.strip())
         if name.startswith("composite:"):
             name = name.split(":", 3)[-1]
         if Path(name).is_dir():
             found.append(Path(name))
     return found
+
+
+def bare(source: str) -> str:
+    """A source's name without what is to be done to its pictures."""
+    return source.removeprefix("toned:").removeprefix("shrunk:")
 
 
 def _mixed(source: str, kind: str, size: int, regions: Regions) -> Mixture:

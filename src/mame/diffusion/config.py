@@ -133,6 +133,7 @@ class TrainConfig(BaseModel):
     caption_dropout: float = Field(default=0.1, ge=0, le=1)
     field_dropout: float = Field(default=0.15, ge=0, le=1)
     augment: int = Field(default=0, ge=0)  # variations of each picture, drawn and encoded beforehand
+    balance: PositiveInt = 1  # up to so many times as often are pictures drawn whose words are rare for their vendor
     lesion_field: LesionField = LesionField.WINDOW
     regions: Regions = Regions.MIXED
     region_weight: float = Field(default=2.0, ge=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from mame.diffusion.config import NEW, Goal, LesionField, Method, TrainConfig
 from mame.diffusion.folders import model_folder, read_card
 from mame.diffusion.prior import class_latents
 from mame.errors import MameError
+from mame.mammogram import Description
 
 TONED = "toned:"  # before the name of a data set: its windows at one tone
 Batch = dict[str, torch.Tensor]
@@ -28,13 +30,15 @@ class Data:
     """Cached pictures.
 
     variants: the same pictures varied in several ways, the first as they are; count: how many of them are trained on;
-    held_out: the numbers of those of `validation` that never are; prior: what the base made, to be kept (dreambooth).
+    held_out: the numbers of those of `validation` that never are; prior: what the base made, to be kept (dreambooth);
+    turns: the numbers of those trained on, each as often as it is drawn in one pass over them.
     """
 
     variants: tuple[LatentCache, ...]
     count: int
     validation: LatentCache
     held_out: NDArray[np.int64]
+    turns: NDArray[np.int64]
     prior: LatentCache | None = None
 
 
@@ -92,17 +96,29 @@ def open_data(config: TrainConfig, parts: Any, device: torch.device, announce: A
 
     variants = tuple(cached(source) for source in (examples, *varied))
     apart = validation.key != examples.key
-    data = Data(
-        variants,
-        len(examples) if apart else len(examples) - len(held_out),
-        cached(validation) if apart else variants[0],
-        held_out,
-    )
+    count = len(examples) if apart else len(examples) - len(held_out)
+    turns = turns_of([words.description for words in variants[0].words[:count]], config.balance)
+    data = Data(variants, count, cached(validation) if apart else variants[0], held_out, turns)
     if config.goal is not Goal.AUTOENCODER:
         parts.autoencoder.cpu()  # its work is done: the room is better used
     if config.method is Method.DREAMBOOTH and config.class_images and config.prior_weight:
         data = replace(data, prior=class_latents(config, parts, variants[0], cache_root(config), device, announce))
     return data
+
+
+def turns_of(said: list[Description], most: int) -> NDArray[np.int64]:
+    """Numbers of the pictures with these descriptions, each as often as it is drawn in one pass.
+
+    The fewer of its vendor share a picture's view, density and area, the more often: in the ratio to the vendor's most
+    frequent such words, but at most `most` times.
+    """
+    words = [(one.vendor, one.view, one.density, one.area) for one in said]
+    frequent = Counter(words)
+    highest: dict[Any, int] = {}
+    for (vendor, *_), number in frequent.items():
+        highest[vendor] = max(number, highest.get(vendor, 0))
+    times = [min(most, round(highest[one[0]] / frequent[one])) for one in words]
+    return np.repeat(np.arange(len(words)), times)
 
 
 def cache_root(config: TrainConfig) -> Any:

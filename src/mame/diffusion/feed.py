@@ -45,7 +45,7 @@ class Feed:
     def step(self, step: int) -> list[Batch]:
         """The batches of one step, on the CPU."""
         config, data = self.config, self.data
-        rows = order(data.count, step, config.step_images, config.seed)
+        rows = data.turns[order(len(data.turns), step, config.step_images, config.seed)]
         rng = np.random.default_rng([config.seed, step, 7])
         drawn = self._drawn(data.variants[0], rows, rng)
         variants = rng.integers(len(data.variants), size=len(rows))

@@ -238,7 +238,7 @@ def _frame(model: Model, mammogram: Mammogram, asked: Box, breast: Breast, windo
         return frame
     if spacing is None:
         raise MameError(f"window whole of model {model.name!r} needs the size of a pixel: give --spacing (spacing_mm)")
-    return framing.field(shape, spacing, breast, model.size, model.card.field_mm or 256.0)
+    return framing.field(shape, spacing, breast, model.size, model.card.field_mm or framing.FIELD_MM)
 
 
 def _paint(

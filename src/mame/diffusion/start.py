@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from mame.dataset.examples import bare
 from mame.diffusion.config import NEW, Goal, Method, TrainConfig
-from mame.diffusion.data import TONED, Data, examples_of, toned
+from mame.diffusion.data import Data, examples_of, toned
 from mame.diffusion.distill import few_steps
 from mame.diffusion.fast import save_with_fast
 from mame.diffusion.folders import LORA_FILE, Framing, ModelCard, model_folder, read_card
@@ -21,6 +22,7 @@ from mame.diffusion.model import load_parts, save_model
 from mame.diffusion.recipes import SD_1_5, SD_1_5_INPAINTING, SD_2_BASE
 from mame.diffusion.schedule import changed_as_asked, has_zero_snr, load_scheduler, prediction_of
 from mame.errors import MameError
+from mame.imaging.framing import FIELD_MM
 
 ENCODER_PICTURES = 96
 LATENT_SCALE = 8  # pixels to a latent, of every Stable Diffusion
@@ -31,7 +33,6 @@ KNOWN_LICENCES = {  # where a base's own folder doesn't say
     "mini-lesion": "apache-2.0",
 }
 FOLDERS = re.compile(r"[^\s:+*]*/")  # in the name of a data set: a card says nothing of where files lay
-FIELD_MM = 256.0  # of the field frame
 
 
 def starting_parts(config: TrainConfig, announce: Callable[[str], None] = print) -> Parts:
@@ -193,7 +194,7 @@ def licence_of(base: str) -> str:
 def _data_facts(config: TrainConfig, data: Data | None) -> dict[str, Any]:
     """What was learnt from: the set's own words about itself, and how many of its pictures."""
     count = {} if data is None else {"pictures": data.count, "variations": len(data.variants) - 1}
-    folder = Path(config.dataset.removeprefix(TONED))
+    folder = Path(bare(config.dataset))
     if not folder.is_dir():
         return {"title": FOLDERS.sub("", config.dataset), "licence": "", **count}
     from mame.dataset.read import open_set
@@ -231,7 +232,7 @@ def _seen(dataset: str, base: ModelCard | None) -> dict[str, Any]:
 
 def _framing(config: TrainConfig) -> dict[str, Any]:
     """The frame that the pictures of the data set are in, which the model's will be in."""
-    folder = Path(config.dataset.removeprefix(TONED))
+    folder = Path(bare(config.dataset))
     if folder.is_dir():
         from mame.dataset.read import open_set
 

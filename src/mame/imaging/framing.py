@@ -21,6 +21,7 @@ from mame.imaging.breast import Breast
 from mame.imaging.resampling import covered, cut_resized, reach, resized, support
 from mame.mammogram import Box, Laterality, closed
 
+FIELD_MM = 256.0  # a side of the field frame: what of a detector the models see
 MAX_ANISOTROPY = 0.005
 FIELD_MARGIN_MM = 2.0
 
@@ -217,7 +218,9 @@ class Frame:
 # -- the ready-made frames ------------------------------------------------------------------------------------------
 
 
-def field(shape: tuple[int, int], spacing_mm: float, breast: Breast, size: int = 512, field_mm: float = 256.0) -> Frame:
+def field(
+    shape: tuple[int, int], spacing_mm: float, breast: Breast, size: int = 512, field_mm: float = FIELD_MM
+) -> Frame:
     """A fixed physical field: chest wall at the left edge, vertically centred on the breast.
 
     shape: (H, W) of the source, with pixels of spacing_mm. A right breast is mirrored. Where the breast is larger

@@ -31,8 +31,8 @@ from mame.formats.dicom import write_dicom
 from mame.formats.folder import check_folder, manifest_line
 from mame.formats.png import write_mask_png
 from mame.imaging import phantom as simulator
+from mame.imaging.framing import FIELD_MM
 from mame.imaging.phantom import Picture
-from mame.imaging.phantom.scene import FIELD_MM
 from mame.mammogram import COARSEST_CALCIFICATION_MM, LesionKind
 
 ORDER = "phantom.json"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mame.imaging.framing import FIELD_MM
 from mame.imaging.phantom import physics
 from mame.imaging.phantom.anatomy import Anatomy, draw_anatomy
 from mame.imaging.phantom.grid import Field, Grid
@@ -26,7 +27,6 @@ from mame.mammogram import (
     area_from_cm2,
 )
 
-FIELD_MM = 256.0
 DENSE_SHARE = 0.28
 """A pixel counts as dense where gland and ligament fill more than this share of its column."""
 
