@@ -19,7 +19,7 @@ from mame.diffusion.objectives import Batch, Denoise
 from mame.diffusion.sample import guide
 from mame.diffusion.schedule import clean_and_noise, prediction_of
 
-GRID = 50  # times that the teacher's path is cut at, evenly spaced: its steps are so many
+GRID = 20  # times that the teacher's path is cut at, evenly spaced: its steps are so many
 HUBER = 1e-3  # below which an error counts squared: of a latent's unit variance
 SIGMA_DATA, TIME_SCALE = 0.5, 10.0  # of the boundary condition, as in diffusers' LCMScheduler
 
