@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mame.cluster import usable_cores
+from mame.diffusion.halved import halve
 from mame.diffusion.upsampling import merge_doublings
 from mame.errors import MameError
 
@@ -21,7 +22,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Where a model runs. `dtype` is the U-Net's; text encoder and autoencoder stay in float32 for their precision."""
+    """Where a model runs. `dtype` is the U-Net's; of text encoder and autoencoder at most a part (halved.py)."""
 
     device: torch.device
     dtype: torch.dtype
@@ -79,7 +80,8 @@ def cpu_has_bf16() -> bool:
 
 def place(parts: Parts, compute: Compute) -> Parts:
     """Put a model's parts where they run, in the layout that they run fastest in; they can't be trained then."""
-    if compute.is_cpu:
+    halved = compute.dtype == torch.bfloat16 and halve(parts.autoencoder)
+    if compute.is_cpu and not halved:
         merge_doublings(parts.autoencoder.decoder)
     for layer in parts.autoencoder.decoder.modules():
         if isinstance(layer, torch.nn.ReLU):  # of AutoencoderTiny, after a convolution or a sum that nobody else reads
