@@ -327,6 +327,20 @@ def texture_row(what: str, found: Found) -> Row:
     return Row(f"{what}, by octave from the finest", "within 10 %", ", ".join(f"{one:.0%}" for one in parts), near)
 
 
+def healthy(options: argparse.Namespace) -> Found:
+    """`healthy.py`: how many pictures that were asked for without a lesion show what could be one?"""
+    said = options.work / "healthy-rates.json"
+    script = Path(__file__).with_name("healthy.py")
+    command = (sys.executable, script, options.work, "--data", options.data, "--json", said)
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    return {"rates": json.loads(said.read_text())}
+
+
+def healthy_rows(found: Found) -> Iterator[Row]:
+    said = [f"{name}: {one['suspect']:.0%}" for name, one in found.get("rates", {}).items()]
+    yield Row("pictures that show what a classifier takes for a mass", "measured", "; ".join(said), bool(said))
+
+
 # -- lesions, greys, weights ------------------------------------------------------------------------------------------
 
 
@@ -381,6 +395,7 @@ PARTS: dict[str, tuple[Callable[[argparse.Namespace], Found], Callable[[Found], 
     "speed": (speed, speed_rows),
     "adherence": (adherence, adherence_rows),
     "distances": (distances, distances_rows),
+    "healthy": (healthy, healthy_rows),
     "autoencoder": (autoencoder, autoencoder_rows),
     "lesions": (lesions, lesions_rows),
     "greys": (greys, greys_rows),
