@@ -49,5 +49,5 @@ $(STAMP): pyproject.toml constraints.txt
 	  then python="$$candidate"; break; fi; done; \
 	if [ -z "$$python" ]; then echo "make: needs Python 3.11, 3.12 or 3.13 (set PYTHON=/path/to/python)"; exit 2; fi; \
 	[ -x $(BIN)/python ] || "$$python" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev,assess,studio,cluster,pacs,sources]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev,assess,studio,cluster,pacs,sources,openvino]'
 	@touch $(STAMP)

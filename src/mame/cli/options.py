@@ -29,7 +29,8 @@ Negative = Annotated[str, typer.Option(help="A prompt of what not to show.")]
 Model = Annotated[str, typer.Option(help="An embedded model (see `mam-e models`), a folder, or a hub name.")]
 Format = Annotated[str, typer.Option(help="png (16 bit), dicom, or png,dicom.")]
 Device = Annotated[
-    str | None, typer.Option(help="Where to run: cpu, cuda, …  [default: a GPU where there is one]", show_default=False)
+    str | None,
+    typer.Option(help="Where to run: cpu, cuda, openvino, …  [default: a GPU where there is one]", show_default=False),
 ]
 Dtype = Annotated[
     str | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from mame.errors import MameError
 if TYPE_CHECKING:
     from mame.diffusion.mini import Parts
 
+OPENVINO = "openvino"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -26,6 +27,12 @@ class Compute:
 
     device: torch.device
     dtype: torch.dtype
+    openvino: bool = False  # runs the U-Net, on the CPU
+
+    @property
+    def name(self) -> str:
+        """What it is asked for by."""
+        return OPENVINO if self.openvino else str(self.device)
 
     @property
     def is_cpu(self) -> bool:
@@ -36,13 +43,13 @@ class Compute:
 def choose_compute(device: str | None = None, dtype: str | None = None) -> Compute:
     """The device asked for, else a GPU, else the CPU; the fastest dtype it has units for, if none is asked for.
 
-    device: a name torch knows, such as "cpu" or "cuda:1". dtype: float32, bfloat16 or float16.
+    device: a name torch knows, such as "cpu" or "cuda:1", or "openvino". dtype: float32, bfloat16 or float16.
     Raises MameError for a device that is not there and a dtype that is none of the three.
     """
     if dtype is not None and dtype not in DTYPES:
         raise MameError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}")
-    place = _device(device)
-    return Compute(place, DTYPES[dtype] if dtype else _fastest_dtype(place))
+    place = _device("cpu" if device == OPENVINO else device)
+    return Compute(place, DTYPES[dtype] if dtype else _fastest_dtype(place), openvino=device == OPENVINO)
 
 
 def _device(name: str | None) -> torch.device:
@@ -90,12 +97,15 @@ def place(parts: Parts, compute: Compute) -> Parts:
         module.requires_grad_(False)
         module.to(compute.device)
     parts.autoencoder.to(memory_format=torch.channels_last)
-    place_unet(parts.unet, compute)
-    return parts
+    return replace(parts, unet=place_unet(parts.unet, compute))
 
 
 def place_unet(unet: Any, compute: Compute) -> Any:
     """As :func:`place`, a U-Net alone."""
+    if compute.openvino:
+        from mame.diffusion.openvino import OpenVinoUNet
+
+        return OpenVinoUNet(unet, compute.dtype, usable_threads())
     every_size_is_a_double = int(unet.config.sample_size) % 2 ** (len(unet.config.block_out_channels) - 1) == 0
     # faster where it was measured, in float32 on a CPU; slower in the halves on one that has no units for them
     if compute.is_cpu and compute.dtype == torch.float32 and every_size_is_a_double:

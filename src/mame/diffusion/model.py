@@ -193,22 +193,21 @@ class Model:
             )
         if self._companion is None:
             dtype = str(self.compute.dtype).removeprefix("torch.")
-            self._companion = load_model(self.card.companion, str(self.compute.device), dtype)
+            self._companion = load_model(self.card.companion, self.compute.name, dtype)
         return self._companion
 
 
 def load_model(name: str | os.PathLike[str] = "mini", device: str | None = None, dtype: str | None = None) -> Model:
     """Open a model: "mini", "mini-lesion", a folder in diffusers layout, or a hub name.
 
-    device: a name torch knows; a GPU where there is one, if not given. dtype: of the U-Net (float32, bfloat16 or
-    float16); the fastest that the device has units for, if not given.
-    Raises MameError for an unknown model, a folder that is not one, and weights that don't fit their configuration.
+    device: a name torch knows, or "openvino"; if not given a GPU where there is one. dtype: of the U-Net, float32,
+    bfloat16 or float16; if not given the fastest that the device has units for. Raises MameError
+    for an unknown model, a folder that is not one, and weights that don't fit their configuration.
     """
     _share_the_processor()
     from mame.diffusion.device import choose_compute, place, usable_threads
 
     folder = model_folder(name)
-    card = read_card(folder)
     compute = choose_compute(device, dtype)
 
     import torch
@@ -216,7 +215,7 @@ def load_model(name: str | os.PathLike[str] = "mini", device: str | None = None,
     if compute.is_cpu:
         torch.set_num_threads(usable_threads())
     parts = place(load_parts(folder), compute)
-    return Model(_plain_name(os.fspath(name)), folder, card, parts, compute)
+    return Model(_plain_name(os.fspath(name)), folder, read_card(folder), parts, compute)
 
 
 def _share_the_processor() -> None:

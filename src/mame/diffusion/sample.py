@@ -245,6 +245,7 @@ def provenance(model: Model, order: Order, index: int) -> dict[str, Any]:
         "index": index,
         "fast": model.few is not None,
         "scheduler": type(sampler(model)).__name__,
+        "device": model.compute.name,
         "dtype": str(model.compute.dtype).removeprefix("torch."),
         "model": model.name,
         "model_hash": model.hash,

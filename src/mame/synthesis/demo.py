@@ -146,7 +146,7 @@ def demo(
         facts = {
             "elapsed_s": time.monotonic() - began,
             "models": [(one.name, one.hash) for one in (healthy, painter)],
-            "compute": f"{healthy.compute.device}, {str(healthy.compute.dtype).removeprefix('torch.')}",
+            "compute": f"{healthy.compute.name}, {str(healthy.compute.dtype).removeprefix('torch.')}",
         }
         _write_page(folder, films=films, made=made, painted=painted, seed=seed, **facts)
     return folder.path / PAGE
