@@ -5,7 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mame import prompt
+from mame.dataset.examples import open_examples
 from mame.diffusion import latent, mini
+from mame.diffusion.model import load_autoencoder
 from mame.errors import MameError
 from mame.mammogram import Area, Density, Description, LesionKind, View
 
@@ -110,3 +112,18 @@ def test_schedule_ends_in_pure_noise():
     scheduler.set_timesteps(24)
     assert int(scheduler.timesteps[0]) == 999
     assert float(scheduler.sigmas[-1]) == 0.0
+
+
+def test_a_large_picture_is_decoded_in_tiles_and_shows_no_seam(monkeypatch):
+    autoencoder = load_autoencoder("mini")
+    picture = torch.from_numpy(open_examples("phantom:1:5", "views", 576)[0].pixels)[None]
+    monkeypatch.setattr(latent, "LARGE", 71)
+    with torch.inference_mode():
+        latents = latent.encode(autoencoder, picture)
+        tiled = latent.decode(autoencoder, latents)
+        assert not autoencoder.use_tiling
+        monkeypatch.setattr(latent, "LARGE", 72)
+        whole = latent.decode(autoencoder, latents)
+    assert tiled.shape == whole.shape == (1, 576, 576)
+    assert not torch.equal(tiled, whole)
+    assert float((tiled - whole).abs().max()) < 0.01

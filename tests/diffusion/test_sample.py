@@ -1,7 +1,9 @@
 import json
+from weakref import WeakSet
 
 import numpy as np
 import pytest
+import torch
 
 from mame.diffusion import sample
 from mame.diffusion.model import load_model
@@ -33,6 +35,49 @@ def test_a_mammogram_says_what_it_is(healthy):
     assert (said["seed"], said["index"], said["steps"], said["guidance"]) == (5, 0, 2, 4.0)
     assert said["model_hash"] == healthy.hash
     assert said["software"].startswith("mam-e")
+
+
+def test_a_guided_pass_that_does_not_fit_is_cut_in_two(healthy, monkeypatch):
+    (whole,) = healthy.generate(PROMPT, steps=2, seed=7)
+    unet, sizes = healthy.parts.unet, []
+
+    def small(seen, *rest, **words):
+        sizes.append(len(seen))
+        if len(seen) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return unet(seen, *rest, **words)
+
+    small.config = unet.config
+    monkeypatch.setattr(healthy.parts, "unet", small)
+    monkeypatch.setattr(sample, "_SHORT_OF_MEMORY", WeakSet())
+    (halves,) = healthy.generate(PROMPT, steps=2, seed=7)
+    assert sizes == [2, 1, 1, 1, 1]  # once it is known it isn't tried again
+    assert psnr(whole.pixels, halves.pixels) > 40
+    with pytest.raises(torch.OutOfMemoryError):
+        healthy.generate(PROMPT, count=2, batch=2, steps=2, seed=7)
+
+
+def test_words_are_embedded_once(healthy, monkeypatch):
+    asked = []
+    tokenizer = healthy.parts.tokenizer
+
+    class Counted:
+        model_max_length = tokenizer.model_max_length
+
+        def __call__(self, texts, **how):
+            asked.append(texts) if "return_tensors" in how else None
+            return tokenizer(texts, **how)
+
+    monkeypatch.setattr(healthy.parts, "tokenizer", Counted())
+    orders = [sample.Order(f"a breast number {n}") for n in range(3)]
+    first = [sample.embed(healthy, order) for order in orders]
+    again = [sample.embed(healthy, order) for order in orders]
+    assert len(asked) == 3
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    for n in range(sample.KEPT_TEXTS):
+        sample.embed(healthy, sample.Order(f"another {n}"))
+    sample.embed(healthy, orders[0])
+    assert len(asked) == 4 + sample.KEPT_TEXTS  # the first had to make room
 
 
 @pytest.fixture

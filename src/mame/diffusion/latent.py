@@ -5,11 +5,14 @@ Pictures go in as grey in [0, 1]; the autoencoder sees three equal channels in [
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+
+LARGE = 128  # latents a side above which a picture is decoded in tiles: 1,024 pixels
 
 
 def encode(autoencoder: Any, pictures: Tensor) -> Tensor:
@@ -74,8 +77,21 @@ def decode(autoencoder: Any, latents: Tensor) -> Tensor:
     config = autoencoder.config
     shift = getattr(config, "shift_factor", None) or 0.0
     raw = (latents.float() / config.scaling_factor + shift).to(autoencoder.dtype)
-    pictures = [autoencoder.decode(latent[None]).sample.float().mean(dim=1) for latent in raw]
+    with _tiled(autoencoder, max(raw.shape[-2:]) > LARGE):
+        pictures = [autoencoder.decode(latent[None]).sample.float().mean(dim=1) for latent in raw]
     return (torch.cat(pictures) + 1) / 2
+
+
+@contextmanager
+def _tiled(autoencoder: Any, large: bool) -> Iterator[None]:
+    """Tiles that overlap, faded into each other, for a picture whose decoding would take many gigabytes at once."""
+    if large:
+        autoencoder.enable_tiling()
+    try:
+        yield
+    finally:
+        if large:
+            autoencoder.disable_tiling()
 
 
 def inpainting_condition(autoencoder: Any, pictures: Tensor, masks: Tensor) -> Tensor:

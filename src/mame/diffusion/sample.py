@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import torch
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 GPU_BATCH = 8
 TINY_GREY = 2 / 255  # where no breast is found: what is darker is taken for air
+KEPT_TEXTS = 64  # embeddings of so many are kept of a model
+_EMBEDDED: WeakKeyDictionary[Model, OrderedDict[tuple[str, ...], Tensor]] = WeakKeyDictionary()
+_SHORT_OF_MEMORY: WeakSet[Model] = WeakSet()  # on a GPU that holds no guided pass in one
 logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 Watch = Callable[[Tensor], None]
@@ -140,9 +145,22 @@ def noise(seed: int, index: int, shape: tuple[int, int, int], step: int = 0, att
 
 
 def embed(model: Model, *orders: Order) -> Tensor:
-    """Text embeddings (2, N, tokens, width) of N orders: negative prompts, then prompts; these alone at guidance 1."""
+    """Text embeddings (2, N, tokens, width) of N orders: negative prompts, then prompts; these alone at guidance 1.
+
+    Those of the last texts are kept, as the pictures of a row or a cohort share them.
+    """
     prompts, negatives = [order.prompt for order in orders], [order.negative for order in orders]
-    texts = prompts if orders[0].guidance == 1 else negatives + prompts
+    texts = (*([] if orders[0].guidance == 1 else negatives), *prompts)
+    kept = _EMBEDDED.setdefault(model, OrderedDict())
+    if texts not in kept:
+        kept[texts] = _embedded(model, list(texts)).unflatten(0, (-1, len(orders)))
+    kept.move_to_end(texts)
+    while len(kept) > KEPT_TEXTS:
+        kept.popitem(last=False)
+    return kept[texts]
+
+
+def _embedded(model: Model, texts: list[str]) -> Tensor:
     tokenizer, encoder = model.parts.tokenizer, model.parts.text_encoder
     tokens = tokenizer(
         texts, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
@@ -152,7 +170,7 @@ def embed(model: Model, *orders: Order) -> Tensor:
     masked = getattr(encoder.config, "use_attention_mask", False)
     mask = tokens.attention_mask.to(model.compute.device) if masked else None
     embeddings: Tensor = encoder(tokens.input_ids.to(model.compute.device), attention_mask=mask)[0]
-    return embeddings.to(model.compute.dtype).unflatten(0, (-1, len(orders)))
+    return embeddings.to(model.compute.dtype)
 
 
 def _tell_lost_words(tokenizer: Any, text: str) -> None:
@@ -160,6 +178,22 @@ def _tell_lost_words(tokenizer: Any, text: str) -> None:
     length = len(tokenizer(text, truncation=False, verbose=False).input_ids)
     if length > room:
         logger.warning("%r is %d tokens long and the model reads %d: its end is not heard", text, length, room)
+
+
+def _predicted(model: Model, seen: Tensor, time: int, text: Tensor, guided: bool) -> Tensor:
+    """What the U-Net says, float32; a guided pass is cut in two where both at once don't fit into memory."""
+    halves = 2 if guided and model in _SHORT_OF_MEMORY else 1
+    parts = zip(seen.chunk(halves), text.chunk(halves), strict=True)
+    try:
+        said = [model.parts.unet(one, time, encoder_hidden_states=words, return_dict=False)[0] for one, words in parts]
+    except torch.OutOfMemoryError:
+        if not guided or halves == 2:
+            raise
+        said = []
+    if not said:  # outside of the handler, whose error holds on to what was computed
+        _SHORT_OF_MEMORY.add(model)
+        return _predicted(model, seen, time, text, guided)
+    return torch.cat(said).float()
 
 
 def denoise(
@@ -194,7 +228,7 @@ def denoise(
             seen = torch.cat([seen, condition.to(seen)], dim=1)
         seen = torch.cat([seen, seen]) if guided else seen
         seen = seen.to(model.compute.dtype, memory_format=torch.channels_last)
-        said = model.parts.unet(seen, time, encoder_hidden_states=text, return_dict=False)[0].float()
+        said = _predicted(model, seen, time, text, guided)
         if guided:
             without, with_prompt = said.chunk(2)
             said = guide(without, with_prompt, order.guidance, model.card.guidance_rescale)
