@@ -175,7 +175,7 @@ def build_autoencoder() -> Any:
     model: Any = AutoencoderTiny(  # type: ignore[no-untyped-call]
         encoder_block_out_channels=width,
         decoder_block_out_channels=width,
-        num_encoder_blocks=(0, 1, 1, 1),
+        num_encoder_blocks=(0, 0, 0, 0),  # it is linear (see `set_linear_encoder`), and blocks would do nothing
         num_decoder_blocks=(3, 3, 3, 1),
         latent_channels=LATENT_CHANNELS,
         scaling_factor=1.0,
@@ -224,8 +224,8 @@ def set_linear_encoder(
 ) -> None:
     """Set an AutoencoderTiny (64 wide) so that it encodes a grey picture to (basis @ patch - mean) / std, exactly.
 
-    Three stride-2 convolutions sort the pixels of a patch into channels (space to depth), blocks do nothing, and the
-    last convolution is the PCA. Grey values are >= 0, so they pass every ReLU.
+    Three stride-2 convolutions sort the pixels of a patch into channels (space to depth), blocks, where there are any,
+    do nothing, and the last convolution is the PCA. Grey values are >= 0, so they pass every ReLU.
     Also starts the decoder at the blurred inverse (see `start_decoder`).
     """
     convolutions = [layer for layer in autoencoder.encoder.layers if isinstance(layer, torch.nn.Conv2d)]
