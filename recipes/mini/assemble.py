@@ -1,8 +1,8 @@
 """Put the runs of make.sh together as the embedded models: python assemble.py RUNS WEIGHTS
 
-mini takes text encoder and U-Net from healthy-real and the autoencoder from decoder-texture; mini-lesion has a U-Net of
-its own and shares the rest. The model cards (README.md) are written by hand and kept. A model without its run stays as
-it is.
+mini takes text encoder and U-Net from healthy-even, the autoencoder from decoder-texture and its few steps from fast;
+mini-lesion has a U-Net of its own and shares the rest. The model cards (README.md) are written by hand and kept. A
+model without its run stays as it is.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mame.diffusion.folders import Framing, ModelCard, read_card
+import torch
+from safetensors.torch import load_file, save_file
+
+from mame.diffusion.folders import FAST, LORA_FILE, Framing, ModelCard, read_card
 from mame.diffusion.model import load_parts, save_model
 
 VENDORS = ("ge", "hologic", "siemens")
+RANK = 4  # of the few steps' LoRA, which is trained at 8: for more there is no room in the package
 LESIONS = ("mass",)  # the word for calcifications has been learned, but not to be obeyed
 
 
@@ -23,23 +27,44 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("weights", type=Path)
     options = parser.parse_args()
-    healthy, decoder, lesion = (
-        options.runs / name / "model" for name in ("healthy-real", "decoder-texture", "lesion-toned")
+    healthy, fast, decoder, lesion = (
+        options.runs / name / "model" for name in ("healthy-even", "fast", "decoder-texture", "lesion-own")
     )
     if healthy.is_dir():
         parts = load_parts(healthy)
         parts.autoencoder = load_parts(decoder).autoencoder
         card = ModelCard(
             frame=Framing.FIELD, field_mm=256.0, companion="mini-lesion", vendors=VENDORS,
-            training=seen(decoder),
+            training=seen(decoder), fast=read_card(fast).fast,
         )  # fmt: skip
         put(parts, options.weights / "mini", card)
+        (options.weights / "mini" / FAST).mkdir()
+        save_file(
+            cut(load_file(fast / FAST / LORA_FILE)),
+            options.weights / "mini" / FAST / LORA_FILE,
+            metadata={"format": "pt"},
+        )
     if lesion.is_dir():
         card = ModelCard(
             frame=Framing.FIELD, field_mm=256.0, companion="mini", vendors=VENDORS, lesions=LESIONS, window_tone=True,
-            training=seen(lesion),
+            training=seen(decoder),  # a folder of normals names nobody, but its images are in the prepared set, too
         )  # fmt: skip
         put(load_parts(lesion), options.weights / "mini-lesion", card, without=("text_encoder", "tokenizer", "vae"))
+
+
+def cut(lora: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A LoRA's matrices (down r×…, up …×r) at RANK, float16: of each product the largest singular values."""
+    made = {}
+    for name, down in lora.items():
+        up_name = name.replace("lora_A", "lora_B").replace("lora.down", "lora.up")
+        if up_name == name:
+            continue
+        up = lora[up_name].float()
+        left, values, right = torch.linalg.svd(up.flatten(1) @ down.float().flatten(1), full_matrices=False)
+        root = values[:RANK].sqrt()
+        made[name] = (root[:, None] * right[:RANK]).reshape(RANK, *down.shape[1:]).half().contiguous()
+        made[up_name] = (left[:, :RANK] * root).reshape(up.shape[0], RANK, *up.shape[2:]).half().contiguous()
+    return made
 
 
 def seen(folder: Path) -> dict[str, Any]:

@@ -28,11 +28,14 @@ ln -sf "$(realpath "$data")"/full/*normal* "$normals"
 step healthy phantom:3200:1 healthy-256
 step healthy phantom:3200:1 healthy-512 healthy-256
 step healthy "phantom:800:21 + 3*$real" healthy-real healthy-512
-step autoencoder phantom:1664:7 decoder healthy-real
+step healthy "phantom:800:21 + 2*$real + shrunk:$real" healthy-even healthy-real
+step fast "phantom:800:21 + 2*$real + shrunk:$real" fast healthy-even
+step autoencoder phantom:1664:7 decoder healthy-even
 step autoencoder "phantom:200:27 + 2*$real" decoder-real decoder
 step autoencoder "phantom:200:27 + 2*$real" decoder-texture decoder-real
 step lesion phantom:1600:1 lesion healthy-512
 step lesion "composite:1600:1:$normals" lesion-real lesion
 step lesion "composite:2400:3:$normals + 2*$real" lesion-mixed lesion-real
 step lesion "toned:composite:2000:5:$normals + 2*toned:$real" lesion-toned lesion-mixed
+step lesion "toned:composite:480:9:$normals + 2*toned:$real" lesion-own lesion-toned
 python "$here/assemble.py" "$runs" "$weights"
