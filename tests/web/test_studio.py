@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from diffusion.tiny_sd import write_tiny_sd
 from typer.testing import CliRunner
 
 pytest.importorskip("gradio")
@@ -90,6 +91,17 @@ def test_a_preview_looks_like_what_it_becomes(engine: Engine) -> None:
     small = Image.fromarray(last.made[0].pixels).resize((256, 256), Image.Resampling.BOX)
     assert before.preview is not None
     assert np.corrcoef(before.preview.ravel(), np.asarray(small).ravel())[0, 1] > 0.95
+
+
+def test_a_quick_preview_takes_few_steps_and_says_where_a_model_cannot(engine: Engine, tmp_path: Path) -> None:
+    steps = list(engine.sketch("mini", Row(PROMPT, 3, 5, steps=60, negative="a mass")))
+    assert [step.step for step in steps] == [1, 2, 3, 4, 60]
+    assert steps[0].preview is not None
+    (made,) = steps[-1].made
+    assert made.provenance["fast"] is True
+    assert made.provenance["seed"] == 5
+    with pytest.raises(MameError, match="has no weights for few steps"):
+        list(engine.sketch(str(write_tiny_sd(tmp_path / "sd")), QUICK))
 
 
 def test_an_unknown_model_leaves_the_last_one_open(engine: Engine) -> None:

@@ -6,7 +6,7 @@ import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +85,20 @@ class Engine:
             return made[0]
 
         yield from self._watched(model, row, one)
+
+    def sketch(self, model: str, row: Row) -> Iterator[Step]:
+        """The first picture of a row in few steps, to be looked at and not kept.
+
+        Its steps, guidance and negative prompt are not heard: those of few steps are part of the weights. Raises
+        MameError where the model has no such weights.
+        """
+
+        def one(opened: Model, index: int, progress: Progress, look: Callable[[Any], None]) -> Mammogram:
+            made = opened.generate(row.prompt, 1, row.seed, laterality=row.side, first=index, fast=True,
+                                   progress=progress, watch=look)  # fmt: skip
+            return made[0]
+
+        yield from self._watched(model, replace(row, count=1), one)
 
     def paint(self, model: str, mammogram: Mammogram, region: Box | NDArray[np.bool_], row: Row) -> Iterator[Step]:
         """Paints as many variants as the row has pictures, from seed, seed + 1, …; the last step holds them all."""

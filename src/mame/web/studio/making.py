@@ -49,6 +49,7 @@ def generate_tab(engine: Engine, shown: Shown, session: gr.State, model: gr.Text
                 dice = gr.Button(texts.DICE, scale=2, min_width=90, elem_id="dice")
             with gr.Row():
                 make = gr.Button(texts.MAKE, variant="primary", elem_id="make")
+                sketch = gr.Button(texts.SKETCH, elem_id="sketch")
                 stop = gr.Button(texts.STOP, variant="stop", elem_id="stop")
             status = gr.Markdown("", elem_id="status", elem_classes="mame-status", buttons=[])
             with gr.Row():
@@ -96,6 +97,17 @@ def generate_tab(engine: Engine, shown: Shown, session: gr.State, model: gr.Text
         rows = [_row(said, negative, 1, seed, steps, guidance, side) for said in prompts]
         yield from _rows(engine, state, model, rows, saving)
 
+    def sketched(model: str, said: str, negative: str, count: float, seed: Any, steps: float, guidance: float,
+                 side: str) -> Iterator[Any]:  # fmt: skip
+        began = time.monotonic()
+        yield gr.skip(), texts.QUEUED
+        for step in engine.sketch(model, _row(said, negative, count, seed, steps, guidance, side)):
+            seen = step.made[0].pixels if step.made else step.preview
+            told = texts.WORKING.format(number=1, count=1, step=step.step, steps=step.steps)
+            yield gr.skip() if seen is None else gr.update(value=_eight(seen), visible=True), told
+        yield gr.skip(), texts.SKETCHED.format(seconds=time.monotonic() - began)
+
+    quick = sketch.click(in_words(sketched, status), asked, [preview, status], api_visibility="private", **queue)
     made = make.click(in_words(run, status), [session, *asked], outputs, api_visibility="private", **queue)
     again = more.click(in_words(further, status), [session, *asked], [*outputs, seed], api_visibility="private",
                        **queue)  # fmt: skip
@@ -108,7 +120,7 @@ def generate_tab(engine: Engine, shown: Shown, session: gr.State, model: gr.Text
         return [_gallery(state.made), _facts(state.made), gr.update(visible=False),
                 texts.STOPPED.format(count=len(state.made)), told]  # fmt: skip
 
-    stop.click(stopped, session, [gallery, facts, preview, status, saving.recipe], cancels=[made, again, others],
+    stop.click(stopped, session, [gallery, facts, preview, status, saving.recipe], cancels=[quick, made, again, others],
                queue=False, api_visibility="private")  # fmt: skip
 
     def choose(state: Session, event: gr.SelectData) -> Any:

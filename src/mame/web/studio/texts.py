@@ -23,6 +23,10 @@ NEGATIVE, NEGATIVE_INFO = "Negative prompt", "What not to show"
 COUNT, SEED, STEPS, GUIDANCE = "Pictures", "Seed", "Steps", "Guidance"
 DICE = "Dice"
 MAKE, STOP = "Make mammograms", "Stop"
+SKETCH, SKETCHED = (
+    "Quick preview",
+    "A preview in few steps, {seconds:.1f} s. *Make mammograms* makes this seed in full.",
+)
 MORE, MORE_INFO = "More like this", "The same words from the next seed"
 VARY, VARY_BY = "Vary one word", "Word that varies"
 GALLERY = "Pictures: what was asked, and what was measured"
