@@ -30,6 +30,7 @@ import mame
 from mame import prompt as language
 from mame.dataset.read import open_set, read_picture
 from mame.diffusion.folders import FAST
+from mame.errors import MameError
 from mame.formats.manifest import write_manifest
 from mame.imaging import phantom
 from mame.imaging.breast import find_breast
@@ -105,14 +106,27 @@ def speed(options: argparse.Namespace) -> Found:
         plain += timed(lambda: stock(PROMPT, num_inference_steps=STEPS, guidance_scale=GUIDANCE), 1)
         if has_few_steps(model):
             few += timed(lambda s=seed: model.generate(PROMPT, seed=s, fast=True), 1)  # type: ignore[misc]
+    other = on_openvino(options.model)
+    elsewhere = timed(lambda: other.generate(PROMPT, steps=STEPS, guidance=GUIDANCE), options.runs) if other else []
     (together,) = timed(lambda: model.generate(PROMPT, count=16, batch=16), 1)
     (one_by_one,) = timed(lambda: model.generate(PROMPT, count=16, batch=1), 1)
     return {
         "ours": statistics.median(ours), "stock": statistics.median(plain),
         "ratio": statistics.median(b / a for a, b in zip(ours, plain, strict=True)),
+        "openvino": statistics.median(elsewhere) if elsewhere else None,
         "few": statistics.median(few) if few else None, "batch": one_by_one / together,
         "dtype": str(model.compute.dtype), "threads": torch.get_num_threads(),
     }  # fmt: skip
+
+
+def on_openvino(name: str) -> mame.Model | None:
+    """The model on OpenVINO, warm; None where that isn't installed."""
+    try:
+        model = mame.load_model(name, device="openvino")
+    except MameError:
+        return None
+    model.generate(PROMPT, steps=1)
+    return model
 
 
 def speed_rows(found: Found) -> Iterator[Row]:
@@ -120,6 +134,11 @@ def speed_rows(found: Found) -> Iterator[Row]:
     yield Row(
         f"512², {STEPS} guided steps, warm, 2 cores", "≤ 1.3 s with AMX; ≥ 4 × stock float32",
         f"{ours:.2f} s; {ratio:.1f} × stock", ours <= 1.3 and ratio >= 4,
+    )  # fmt: skip
+    other = found.get("openvino") or float("nan")
+    yield Row(
+        "the same on OpenVINO (`--device openvino`)", "the same", f"{other:.2f} s; {ours * ratio / other:.1f} × stock",
+        other <= 1.3 and ours * ratio / other >= 4 if other == other else None,
     )  # fmt: skip
     yield Row("`--fast`, 4 steps", "≤ 0.35 s with AMX", f"{few:.2f} s", few <= 0.35 if few == few else None)
     yield Row("16 pictures at once against one by one", "≥ 1.3 × as many a second", f"{batch:.2f} ×", batch >= 1.3)
