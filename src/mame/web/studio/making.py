@@ -49,10 +49,10 @@ def generate_tab(engine: Engine, shown: Shown, session: gr.State, model: gr.Text
                 dice = gr.Button(texts.DICE, scale=2, min_width=90, elem_id="dice")
             with gr.Row():
                 make = gr.Button(texts.MAKE, variant="primary", elem_id="make")
-                sketch = gr.Button(texts.SKETCH, elem_id="sketch")
                 stop = gr.Button(texts.STOP, variant="stop", elem_id="stop")
             status = gr.Markdown("", elem_id="status", elem_classes="mame-status", buttons=[])
             with gr.Row():
+                sketch = gr.Button(texts.SKETCH, min_width=90, elem_id="sketch")
                 more = gr.Button(texts.MORE, min_width=90, elem_id="more")
                 vary = gr.Button(texts.VARY, min_width=90, elem_id="vary")
             vary_by = gr.Radio(list(ATTRIBUTES), value="density", label=texts.VARY_BY)
