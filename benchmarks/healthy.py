@@ -33,7 +33,6 @@ STRIDE = 0.5  # of a side
 INSIDE = 0.9  # share of a place that has to be breast without muscle
 EPOCHS = 40
 ALARMS = 0.1
-Scores = NDArray[np.float64]
 
 
 def main() -> None:

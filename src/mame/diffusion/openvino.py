@@ -1,6 +1,6 @@
 """A U-Net run by OpenVINO instead of torch, on a CPU (extra `openvino`; device "openvino").
 
-Measured a fifth faster a step than torch in the same number format (benchmarks/unet_engines.py), after some five
+Measured faster a step than torch in the same number format (benchmarks/unet_engines.py), after some
 seconds more to open a model: for cohorts and the studio, not for one picture.
 """
 
