@@ -13,13 +13,26 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from mini import real
-from numpy.typing import NDArray
-from painted_lesions import EMPTY, LESION, TISSUE, Case, learned, lesions_of, long_mm, places, stacked, varied, window
+from painted_lesions import (
+    EMPTY,
+    LESION,
+    TISSUE,
+    Case,
+    interval,
+    learned,
+    lesions_of,
+    long_mm,
+    places,
+    stacked,
+    varied,
+    window,
+)
 
 from mame.dataset.read import PreparedSet, open_set
 from mame.formats.files import read
@@ -44,22 +57,28 @@ def main() -> None:
     options = parser.parse_args()
     found = open_set(real(options))
     model = classifier(found, options.seed)
-    rows = [(row, found.mammogram("test", row)) for row in found.rows("test")]
-    shown = [(record, [lesion.box for lesion in row.lesions]) for row, record in rows]
-    beside = np.array([highest(model, record, taken) for record, taken in shown])
+    beside, whole = [], []
+    for row in found.rows("test"):
+        seen = scored(model, found.mammogram("test", row))
+        beside.append(highest(seen, [lesion.box for lesion in row.lesions]))
+        if row.lesions:
+            whole.append(highest(seen))
     threshold = float(np.quantile(beside, 1 - ALARMS))
     kinds = {
-        "real, held out, their lesions left out (sets the threshold)": beside,
-        "the same with their lesions": np.array([highest(model, record, []) for record, taken in shown if taken]),
+        "real, held out, their lesions left out (sets the threshold)": np.array(beside),
+        "the same with their lesions": np.array(whole),
     }
     for name, folder in (("`ge`, healthy as asked", "real-look"), ("phantoms, healthy", "phantoms")):
         files = sorted((options.work / folder).glob("*.png"))
-        kinds[name] = np.array([highest(model, read(file).with_(spacing_mm=FIELD_MM / SIZE), []) for file in files])
+        records = (read(file).with_(spacing_mm=FIELD_MM / SIZE) for file in files)
+        kinds[name] = np.array([highest(scored(model, record)) for record in records])
         print(f"{folder} judged", file=sys.stderr)
     print("\n| pictures | count | suspect |\n| --- | --- | --- |")
     rates = {}
     for name, scores in kinds.items():
-        rate, low, high = rates_of(scores > threshold, options.seed)
+        suspect = scores > threshold
+        rate = float(suspect.mean())
+        low, high = interval(suspect, np.arange(len(suspect)), options.seed)
         rates[name] = {"suspect": rate, "low": low, "high": high, "n": len(scores)}
         print(f"| {name} | {len(scores)} | {rate:.0%} ({low:.0%} to {high:.0%}) |")
     if options.json:
@@ -79,15 +98,20 @@ def classifier(found: PreparedSet, seed: int) -> torch.nn.Module:
     return learned(cases, seed, EPOCHS)
 
 
-def highest(model: torch.nn.Module, record: Mammogram, taken: list[Box]) -> float:
-    """The highest score of a picture's places, those aside that touch a box of `taken`."""
-    boxes = [box for box in grid(record) if not any(box.iou(other) > 0 for other in taken)]
+def scored(model: torch.nn.Module, record: Mammogram) -> list[tuple[Box, float]]:
+    """A picture's places, and how much of a mass each looks."""
+    boxes = grid(record)
     if not boxes:
-        return -np.inf
+        return []
     windows = stacked([Case("", TISSUE, window(record, box)) for box in boxes])
     with torch.no_grad():
         looks = [model(varied(windows, torch.Generator().manual_seed(n), 0.5 * (n > 0)))[:, 0] for n in range(3)]
-    return float(torch.stack(looks).mean(0).max())
+    return list(zip(boxes, torch.stack(looks).mean(0).tolist(), strict=True))
+
+
+def highest(seen: list[tuple[Box, float]], taken: Sequence[Box] = ()) -> float:
+    """The highest score, places aside that touch a box of `taken`."""
+    return max((score for box, score in seen if not any(box.iou(other) > 0 for other in taken)), default=-np.inf)
 
 
 def grid(record: Mammogram) -> list[Box]:
@@ -106,14 +130,6 @@ def grid(record: Mammogram) -> list[Box]:
                 if covered >= INSIDE * side * side:
                     found.append(Box(x, y, x + side, y + side))
     return found
-
-
-def rates_of(suspect: NDArray[np.bool_], seed: int) -> tuple[float, float, float]:
-    """Share, and the ends of its 95 % bootstrap interval."""
-    rng = np.random.default_rng(seed)
-    drawn = suspect[rng.integers(len(suspect), size=(2000, len(suspect)))].mean(1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(suspect.mean()), float(low), float(high)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -264,7 +265,7 @@ def report(
     for kind in (LESION, TISSUE, PLACE, PAINTED):
         chosen = kinds == kind
         rate = found[held][chosen].mean()
-        low, high = over_patients(found[held][chosen], patients[chosen], seed)
+        low, high = interval(found[held][chosen], patients[chosen], seed)
         rates[kind] = {"found": float(rate), "low": low, "high": high, "n": int(chosen.sum())}
         area = ""
         if kind in (LESION, PAINTED):
@@ -281,7 +282,7 @@ def report(
     return rates
 
 
-def over_patients(found: NDArray[np.bool_], patients: NDArray[np.str_], seed: int) -> tuple[float, float]:
+def interval(found: NDArray[np.bool_], patients: NDArray[Any], seed: int) -> tuple[float, float]:
     """95 % bootstrap interval of a rate, patients drawn with replacement."""
     rng = np.random.default_rng(seed)
     groups = [found[patients == patient] for patient in sorted(set(patients))]

@@ -13,27 +13,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
 from speed import machine, timed
 
 import mame
+from mame.diffusion.openvino import Plain
 from mame.errors import MameError
-
-
-class Plain(torch.nn.Module):
-    """A U-Net as a function of three tensors."""
-
-    def __init__(self, unet: Any) -> None:
-        super().__init__()
-        self.unet = unet
-
-    def forward(self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        """Noise, or whatever the U-Net predicts, of latents (N, c, h, w) at a timestep, told embedded words."""
-        said: torch.Tensor = self.unet(latents, timestep, encoder_hidden_states=text, return_dict=False)[0]
-        return said
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ class OpenVinoUNet:
         # not openvino.convert_model, which tells its maker of every conversion
         frontend = FrontEndManager().load_by_framework("pytorch")
         with torch.no_grad():
-            decoder = TorchScriptPythonDecoder(_Plain(unet.float().eval()), example_input=given)  # type: ignore[no-untyped-call]
+            decoder = TorchScriptPythonDecoder(Plain(unet.float().eval()), example_input=given)  # type: ignore[no-untyped-call]
             self._converted = frontend.convert(frontend.load(decoder))
         self._runs: dict[tuple[int, ...], Any] = {}
 
@@ -62,7 +62,7 @@ class OpenVinoUNet:
         return self._core.compile_model(model, "CPU", self._hints).create_infer_request()
 
 
-class _Plain(torch.nn.Module):
+class Plain(torch.nn.Module):
     """A U-Net as a function of three tensors."""
 
     def __init__(self, unet: Any) -> None:
@@ -70,5 +70,6 @@ class _Plain(torch.nn.Module):
         self.unet = unet
 
     def forward(self, sample: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
+        """What it predicts, (N, c, h, w), of noisy latents (N, c, h, w), a time step and embedded words (N, n, d)."""
         said: Tensor = self.unet(sample, timestep, encoder_hidden_states=text, return_dict=False)[0]
         return said
