@@ -112,8 +112,23 @@ def test_a_cut_through_tissue_stays_where_it_was(first: int, last: int) -> None:
     assert abs(after[free] - before[free]) > 10
 
 
+def test_lesions_shrink_with_their_views() -> None:
+    whole, shrunk = (open_examples(f"{word}phantom:12:4", "marked", 128) for word in ("", "shrunk:"))
+    smaller = 0
+    for index in range(12):
+        before, after = whole[index], shrunk[index]
+        assert before.lesion is not None
+        assert after.lesion is not None
+        assert after.description.lesion == before.description.lesion
+        factor = (after.pixels > 0).sum() / (before.pixels > 0).sum()
+        assert after.lesion.sum() / before.lesion.sum() == pytest.approx(factor, rel=0.5, abs=0.1)
+        assert (after.pixels[after.lesion] > 0).all()
+        smaller += factor < 0.95
+    assert smaller > 3
+
+
 def test_only_whole_views_can_be_shrunk() -> None:
-    with pytest.raises(MameError, match="shrunk: is for the whole views"):
+    with pytest.raises(MameError, match="shrunk: is for whole views"):
         open_examples("shrunk:phantom:4:3", "windows", 64)
 
 

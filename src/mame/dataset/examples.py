@@ -85,8 +85,8 @@ def open_examples(source: str, kind: str, size: int, regions: Regions = Regions.
     if word == "shrunk":
         from mame.dataset.shrunk import Shrunk
 
-        if kind not in ("views", "all"):
-            raise MameError(f"{source!r}: shrunk: is for the whole views of healthy models, and gives no {kind}")
+        if kind not in ("views", "all", "marked"):
+            raise MameError(f"{source!r}: shrunk: is for whole views, and gives no {kind}")
         return Shrunk(source, open_examples(rest, kind, size, regions))
     if word == "phantom":
         from mame.dataset import simulated
