@@ -49,6 +49,10 @@ class Framing(StrEnum):
     CENTER_CROP = "center_crop"
 
 
+_Row = tuple[float, float, float, float, float]
+Fibres = tuple[_Row, _Row]  # the Coefficients of imaging/fibres.py, which takes a second to import
+
+
 class FewSteps(BaseModel):
     """How the LoRA in a model's folder `fast` is used: its pictures take `steps`, and one pass a step.
 
@@ -79,6 +83,7 @@ class ModelCard(BaseModel):
     vendors: tuple[str, ...] = ()
     lesions: tuple[str, ...] = ()
     fast: FewSteps | None = None
+    fibres: Fibres | None = None  # how strong those are that its decoder loses, which are drawn anew then
     training: dict[str, Any] = Field(default_factory=dict)  # command, seed, data, time
 
     def spacing_mm(self, size: int) -> float | None:

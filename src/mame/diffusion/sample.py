@@ -22,6 +22,7 @@ from mame.diffusion import latent
 from mame.diffusion.fast import few_step_sampler
 from mame.errors import MameError
 from mame.imaging.breast import find_breast
+from mame.imaging.fibres import with_fibres
 from mame.mammogram import Description, Laterality, Mammogram, SpacingOrigin, closed
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 GPU_BATCH = 8
 TINY_GREY = 2 / 255  # where no breast is found: what is darker is taken for air
+FIBRES = 1001  # in the place of a step, beyond any: what a picture's fibres are drawn from
 KEPT_TEXTS = 64  # embeddings of so many are kept of a model
 _EMBEDDED: WeakKeyDictionary[Model, OrderedDict[tuple[str, ...], Tensor]] = WeakKeyDictionary()
 _SHORT_OF_MEMORY: WeakSet[Model] = WeakSet()  # on a GPU that holds no guided pass in one
@@ -278,6 +280,7 @@ def provenance(model: Model, order: Order, index: int) -> dict[str, Any]:
         **asdict(order),
         "index": index,
         "fast": model.few is not None,
+        "fibres": None if model.inpainting else model.card.fibres,
         "scheduler": type(sampler(model)).__name__,
         "device": model.compute.name,
         "dtype": str(model.compute.dtype).removeprefix("torch."),
@@ -311,6 +314,8 @@ def clear_air(grey: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _mammogram(model: Model, grey: NDArray[np.float32], wanted: Wanted) -> Mammogram:
     pixels, order, side = clear_air(grey), wanted.order, wanted.side
+    if model.card.fibres is not None:
+        pixels = with_fibres(pixels, model.card.fibres, np.random.default_rng([order.seed, wanted.index, FIBRES]))
     return Mammogram(
         pixels=np.ascontiguousarray(pixels[:, ::-1]) if side is Laterality.R else pixels,
         spacing_mm=model.card.spacing_mm(model.size),

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from mame.dataset.examples import bare
+from mame.dataset.examples import bare, open_examples
 from mame.diffusion.config import NEW, Goal, Method, TrainConfig
 from mame.diffusion.data import Data, examples_of, toned
 from mame.diffusion.distill import few_steps
 from mame.diffusion.fast import save_with_fast
 from mame.diffusion.folders import LORA_FILE, Framing, ModelCard, model_folder, read_card
+from mame.diffusion.latent import decode, encode
 from mame.diffusion.lora import EVERY_LAYER, UNET_LAYERS, add_adapters, merge_adapters, save_adapters
 from mame.diffusion.mini import Parts, linear_encoder_weights, new_mini, set_linear_encoder
 from mame.diffusion.model import load_parts, save_model
 from mame.diffusion.recipes import SD_1_5, SD_1_5_INPAINTING, SD_2_BASE
 from mame.diffusion.schedule import changed_as_asked, has_zero_snr, load_scheduler, prediction_of
 from mame.errors import MameError
+from mame.imaging.fibres import Coefficients, fitted
 from mame.imaging.framing import FIELD_MM
 
 ENCODER_PICTURES = 96
+FIBRE_PICTURES = 120
 LATENT_SCALE = 8  # pixels to a latent, of every Stable Diffusion
 KNOWN_LICENCES = {  # where a base's own folder doesn't say
     SD_1_5: "creativeml-openrail-m",
@@ -158,8 +162,32 @@ def save_result(parts: Parts, config: TrainConfig, data: Data | None = None) -> 
         return folder
     if config.method is Method.LORA:
         merge_adapters(parts.unet, parts.text_encoder)
-    save_model(parts, folder, _card(config, data), force=True)
+    card = _card(config, data)
+    if config.goal is Goal.AUTOENCODER:
+        card = card.model_copy(update={"fibres": lost_fibres(parts.autoencoder, config.dataset, config.size)})
+    save_model(parts, folder, card, force=True)
     return folder
+
+
+@torch.inference_mode()
+def lost_fibres(autoencoder: Any, dataset: str, size: int) -> Coefficients | None:
+    """How strong the fibres are that an autoencoder loses in the whole pictures of a data set, by what is left.
+
+    None where the data set has no whole pictures.
+    """
+    try:
+        whole = open_examples(dataset, "all", size)
+    except MameError:
+        return None
+    place = next(autoencoder.parameters()).device
+
+    def pairs() -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        for number in np.linspace(0, len(whole) - 1, min(FIBRE_PICTURES, len(whole))).astype(int):
+            true = whole[int(number)].pixels
+            back = decode(autoencoder, encode(autoencoder, torch.from_numpy(true)[None].to(place)))[0]
+            yield back.clamp(0, 1).cpu().numpy() * (true > 0), true
+
+    return fitted(pairs())
 
 
 def _card(config: TrainConfig, data: Data | None) -> ModelCard:

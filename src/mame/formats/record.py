@@ -35,6 +35,7 @@ MADE_BY = (
     "guidance",
     "strength",
     "scheduler",
+    "fibres",
     "software",
     "created",
     "phantom",
