@@ -27,6 +27,7 @@ from mame.dataset.layout import (
 )
 from mame.dataset.splits import PRECEDENCE
 from mame.errors import MameError
+from mame.formats.atomic import sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ def finish_set(folder: Path, ended: Telling, facts: Mapping[str, Any], notes: Se
         raise MameError(f"{folder}: none of {counts.failed} images could be made; the first: {reason}")
     _write_metadata(folder, lambda: (item for item in ended() if not item.failed and item.index not in repeated))
     write_notes(folder / FAILURES, found)
-    _tidy(folder)
+    for part in (*Split, WINDOWS):
+        for place in (folder / part, folder / part / MASKS):
+            sweep(place)  # what a killed run left half written
     about = {"format": FORMAT, **facts, "counts": counts.to_json(), "sha256": file_hashes(folder)}
     write_json(folder / DATASET, about)
     write_card(folder)
@@ -142,11 +145,3 @@ def clear_set(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     for part in (UNFINISHED, *Split, WINDOWS):
         shutil.rmtree(folder / part, ignore_errors=True)
-
-
-def _tidy(folder: Path) -> None:
-    """Takes away what a killed run left half written."""
-    for part in (*Split, WINDOWS):
-        for place in (folder / part, folder / part / MASKS):
-            for path in place.glob(".mam-e-*.part"):
-                path.unlink(missing_ok=True)

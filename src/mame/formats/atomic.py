@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 from mame.errors import MameError
 
+PREFIX, SUFFIX = ".mam-e-", ".part"  # of what is being written
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], force: bool = False) -> Iterator[BinaryIO]:
@@ -26,7 +28,7 @@ def atomic_write(path: str | os.PathLike[str], force: bool = False) -> Iterator[
     if place.is_dir():
         raise MameError(f"{place}: is a folder, not a file")
     # a short name of its own: a long name of the target with a suffix could pass the limit of 255 bytes
-    temporary = place.parent / f".mam-e-{secrets.token_hex(8)}.part"
+    temporary = place.parent / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -39,6 +41,12 @@ def atomic_write(path: str | os.PathLike[str], force: bool = False) -> Iterator[
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Takes away what killed writers left in a folder, into which nobody may be writing now."""
+    for path in folder.glob(f"{PREFIX}*{SUFFIX}"):
+        path.unlink(missing_ok=True)
 
 
 def _move(temporary: Path, place: Path, force: bool) -> None:

@@ -37,6 +37,7 @@ from mame.dataset.pseudonyms import open_key
 from mame.diffusion.folders import model_folder
 from mame.errors import MameError
 from mame.formats import manifest
+from mame.formats.atomic import sweep
 from mame.formats.folder import check_folder
 from mame.formats.labels import LabelledImage, write_coco, write_vindr, write_yolo_names
 from mame.synthesis.cohort.deal import Order
@@ -212,6 +213,8 @@ class _Run:
                 done += len(jobs)
                 if progress is not None:
                     progress(done, len(orders))
+            for place in make.writer.folders:
+                sweep(place)  # of workers that were killed, or outlived a killed parent for a while
             self._finish(journal)
         finally:
             journal.close()
