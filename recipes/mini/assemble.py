@@ -1,6 +1,6 @@
 """Put the runs of make.sh together as the embedded models: python assemble.py RUNS WEIGHTS
 
-mini takes text encoder and U-Net from healthy-even, the autoencoder from decoder-texture and its few steps from fast;
+mini takes text encoder and U-Net from healthy-rare, the autoencoder from decoder-texture and its few steps from fast;
 mini-lesion has a U-Net of its own and shares the rest. The model cards (README.md) are written by hand and kept. A
 model without its run stays as it is.
 """
@@ -28,14 +28,14 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     options = parser.parse_args()
     healthy, fast, decoder, lesion = (
-        options.runs / name / "model" for name in ("healthy-even", "fast", "decoder-texture", "lesion-own")
+        options.runs / name / "model" for name in ("healthy-rare", "fast", "decoder-texture", "lesion-own")
     )
     if healthy.is_dir():
         parts = load_parts(healthy)
         parts.autoencoder = load_parts(decoder).autoencoder
         card = ModelCard(
             frame=Framing.FIELD, field_mm=256.0, companion="mini-lesion", vendors=VENDORS,
-            training=seen(decoder), fast=read_card(fast).fast,
+            training=seen(decoder), fast=read_card(fast).fast, fibres=read_card(decoder).fibres,
         )  # fmt: skip
         put(parts, options.weights / "mini", card)
         (options.weights / "mini" / FAST).mkdir()
