@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mame.dataset.augmented import AugmentedViews, AugmentedWindows
-from mame.dataset.examples import Example, open_examples
+from mame.dataset.examples import Example, open_examples, unsimulated
 from mame.dataset.regions import Regions
 from mame.dataset.shrunk import Shrunk
 from mame.errors import MameError
@@ -50,6 +50,19 @@ def test_a_mixture_holds_every_example_of_its_parts_and_spreads_them_evenly() ->
 def test_a_part_that_is_no_source_is_named() -> None:
     with pytest.raises(MameError, match="'nowhere' is no source of views"):
         open_examples("phantom:8:1 + nowhere", "views", 64)
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        ("phantom:8:1 + 2*some/folder", "2*some/folder"),
+        ("toned:composite:8:1:normals + 2*toned:a + shrunk:b", "2*toned:a + shrunk:b"),
+        ("3*phantom:8:1 + shrunk:phantom:4", "3*phantom:8:1 + shrunk:phantom:4"),
+        ("some/folder", "some/folder"),
+    ],
+)
+def test_of_a_mixture_with_phantoms_the_rest_can_be_had_alone(source: str, kept: str) -> None:
+    assert unsimulated(source) == kept
 
 
 def test_regions_hold_the_lesion_and_the_default_keeps_its_key() -> None:

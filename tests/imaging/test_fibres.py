@@ -36,6 +36,20 @@ def test_pictures_get_the_texture_back_that_others_lost(pairs):
     assert np.median(given, axis=0) == pytest.approx([1.0, 1.0], abs=0.15)
 
 
+@pytest.mark.parametrize("known", [FAINT, tuple((-11.0, 0.0, 0.0, 6.0, 0.0) for _ in range(2))])
+def test_strengths_that_are_known_are_found_from_dark_to_bright(pairs, known):
+    def change(picture, coefficients, seed):
+        return (with_fibres(picture, coefficients, np.random.default_rng(seed)) - picture) ** 2
+
+    soft = [blurred for blurred, _ in pairs]
+    found = fitted([(one, with_fibres(one, known, np.random.default_rng(number))) for number, one in enumerate(soft)])
+    grey = np.concatenate([one.ravel() for one in soft])
+    ours, theirs = (np.concatenate([change(one, c, 99).ravel() for one in soft]) for c in (found, known))
+    for low, high in ((0.2, 0.4), (0.4, 0.6), (0.6, 0.8)):
+        part = (grey > low) & (grey < high)
+        assert 0.85 < np.sqrt(ours[part].mean() / theirs[part].mean()) < 1.03  # for caution a little weaker
+
+
 def test_what_is_coarser_stays_as_it_was(pairs):
     blurred, _ = pairs[0]
     change = with_fibres(blurred, FAINT, np.random.default_rng(0)) - blurred

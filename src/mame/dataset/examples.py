@@ -154,6 +154,13 @@ def bare(source: str) -> str:
     return source.removeprefix("toned:").removeprefix("shrunk:")
 
 
+def unsimulated(source: str) -> str:
+    """A source without its parts that are simulated; as it is where there are no others."""
+    parts = [word.strip() for word in source.split(" + ")]
+    kept = [word for word in parts if not bare(TIMES.sub(r"\2", word)).startswith(("phantom:", "composite:"))]
+    return " + ".join(kept) or source
+
+
 def _mixed(source: str, kind: str, size: int, regions: Regions) -> Mixture:
     parts: list[Examples] = []
     for word in source.split(" + "):

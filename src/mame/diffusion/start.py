@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mame.dataset.examples import bare, open_examples
+from mame.dataset.examples import bare, open_examples, unsimulated
 from mame.diffusion.config import NEW, Goal, Method, TrainConfig
 from mame.diffusion.data import Data, examples_of, toned
 from mame.diffusion.distill import few_steps
@@ -173,10 +173,11 @@ def save_result(parts: Parts, config: TrainConfig, data: Data | None = None) -> 
 def lost_fibres(autoencoder: Any, dataset: str, size: int) -> Coefficients | None:
     """How strong the fibres are that an autoencoder loses in the whole pictures of a data set, by what is left.
 
-    None where the data set has no whole pictures.
+    Of a mixture with phantoms the other pictures count alone: more is lost of a phantom's texture than of a breast's
+    that leaves the same. None where the data set has no whole pictures.
     """
     try:
-        whole = open_examples(dataset, "all", size)
+        whole = open_examples(unsimulated(dataset), "all", size)
     except MameError:
         return None
     place = next(autoencoder.parameters()).device

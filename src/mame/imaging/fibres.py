@@ -31,6 +31,9 @@ LINES = 0.02  # a pixel and direction
 ANYWHERE, ALONG = 0.25, 2.5  # strength of lines in any direction, and in that of the tissue where it has one
 NOISE = 0.35  # of the lines' deviation
 FAINT = 1e-7  # variance that stands for none
+LIMITS = (-18.0, -2.0)  # of the logarithm of a variance
+CAUTION = 0.01  # a line drawn at random is wrong in its place, so that fewer of them are nearer to the true picture
+SCALE = 1e4  # of the error that is minimised: by itself it is so small that the search would think it done
 PLACES = 1500  # of each picture that strengths are fitted to
 
 
@@ -64,17 +67,36 @@ def fitted(pairs: Iterable[tuple[Floats, Floats]], seed: int = 0) -> Coefficient
     if sum(one.shape[1] for one in looks) < PLACES:
         return None
     x, have, want = (np.concatenate(parts, axis=1).astype(np.float64) for parts in (looks, decoded, true))
-    own, cross = _shares(shape)
+    best = _least(x, have, want, *_shares(shape))
+    return _row(best[0]), _row(best[1])
 
-    def error(flat: NDArray[np.float64]) -> float:
-        deviation = np.exp(np.clip(flat.reshape(2, -1) @ x, -18, -2) / 2)
-        made = have + own @ deviation**2 + cross[:, None] * deviation[0] * deviation[1]
-        return float(((np.sqrt(made) - np.sqrt(want)) ** 2).mean()) * 1e4
+
+def _least(
+    x: NDArray[np.float64],
+    have: NDArray[np.float64],
+    want: NDArray[np.float64],
+    own: NDArray[np.float64],
+    cross: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Coefficients (2×5) for looks x (5×N) and variances by octave (2×N): L-BFGS with the gradient written out.
+
+    Minimised is the mean squared error of the deviations, and `CAUTION` times the variance added.
+    """
+
+    def error(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logarithms = flat.reshape(2, -1) @ x
+        free = (logarithms > LIMITS[0]) & (logarithms < LIMITS[1])
+        deviation = np.exp(np.clip(logarithms, *LIMITS) / 2)
+        both = deviation[0] * deviation[1]
+        added = own @ deviation**2 + cross[:, None] * both
+        off = np.sqrt(have + added) - np.sqrt(want)
+        slope = (off / np.sqrt(have + added) + CAUTION) / off.size  # of the error, by what is added
+        by_logarithm = free * (own.T @ slope * deviation**2 + cross @ slope * both / 2)
+        return float((off**2 + CAUTION * added).mean()) * SCALE, (by_logarithm @ x.T).ravel() * SCALE
 
     start = np.zeros((2, len(x)))
     start[:, 0] = np.log(np.maximum((want - have).mean(axis=1), FAINT))
-    best = optimize.minimize(error, start.ravel(), method="L-BFGS-B").x.reshape(2, -1)
-    return _row(best[0]), _row(best[1])
+    return np.asarray(optimize.minimize(error, start.ravel(), jac=True, method="L-BFGS-B").x.reshape(2, -1))
 
 
 def _row(values: NDArray[np.float64]) -> Row:
@@ -101,7 +123,7 @@ def _looks(picture: Floats) -> Floats:
 def _strengths(looks: Floats, coefficients: Coefficients) -> Floats:
     """Standard deviation of the fibres to add, 2×h×w, in grey."""
     logarithms = np.tensordot(np.array(coefficients, np.float32), looks, 1)
-    return np.asarray(np.exp(np.clip(logarithms, -18, -2) / 2))
+    return np.asarray(np.exp(np.clip(logarithms, *LIMITS) / 2))
 
 
 def _lines(picture: Floats, rng: np.random.Generator) -> list[Floats]:
