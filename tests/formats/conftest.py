@@ -56,6 +56,7 @@ def generated(breast: NDArray[np.float32]) -> Mammogram:
             "model": "mini",
             "model_hash": "abc",
             "seed": 7,
+            "fast": True,
         },
     )
 

@@ -34,6 +34,7 @@ MADE_BY = (
     "steps",
     "guidance",
     "strength",
+    "fast",
     "scheduler",
     "fibres",
     "software",
