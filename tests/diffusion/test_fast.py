@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 import torch
 from diffusers import LCMScheduler, StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 from mame.diffusion import train
 from mame.diffusion.cache import Words
 from mame.diffusion.config import TrainConfig
 from mame.diffusion.distill import GRID, Consistency, boundary
+from mame.diffusion.fast import fast_unet
 from mame.diffusion.folders import FAST, LORA_FILE, read_card
+from mame.diffusion.lora import save_adapters
 from mame.diffusion.model import load_model, load_parts
 from mame.diffusion.schedule import clean_and_noise, load_scheduler
 from mame.diffusion.start import choose_trainable, save_result, starting_parts
@@ -154,6 +158,46 @@ def test_the_merged_weights_are_those_that_stock_diffusers_loads(taught: Path) -
     assert not torch.allclose(mine, plain, atol=1e-4)
 
 
+def test_every_matrix_that_was_trained_is_in_the_merged_weights(base: Path, tmp_path: Path) -> None:
+    """Attention and convolutions have names of two kinds, and stock loading takes those of one only."""
+    objective = objective_on(base, tmp_path)
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in objective.unet.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=rng).half() * 0.05)
+    shutil.copytree(base, tmp_path / "sd")
+    save_adapters(objective.unet, objective.text_encoder, tmp_path / "sd" / FAST)
+    seen, words = torch.randn(1, 4, 8, 8), torch.randn(1, 24, 32)
+    stock = StableDiffusionPipeline.from_pretrained(tmp_path / "sd", safety_checker=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # peft's, of matrices without a layer and layers without
+        stock.load_lora_weights(tmp_path / "sd" / FAST)
+        merged = fast_unet(tmp_path / "sd")
+    with torch.no_grad():
+        true = objective.unet.eval()(seen, 500, words).sample
+        for unet in (merged, stock.unet):
+            torch.testing.assert_close(unet(seen, 500, words).sample, true, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_a_lora_with_names_of_two_kinds_is_merged_whole(taught: Path, tmp_path: Path, alike: bool) -> None:
+    folder = tmp_path / "mixed"
+    shutil.copytree(taught / "model", folder)
+    found = load_file(folder / FAST / LORA_FILE)
+    turned = {
+        name.replace(".lora.down.", ".lora_A.").replace(".lora.up.", ".lora_B.")
+        if alike or "attn" not in name
+        else name: one
+        for name, one in found.items()
+    }
+    assert set(turned) != set(found)
+    save_file(turned, folder / FAST / LORA_FILE)
+    before, after = fast_unet(taught / "model").state_dict(), fast_unet(folder).state_dict()
+    for name, weight in before.items():
+        assert torch.equal(after[name], weight)
+
+
 def test_a_picture_in_few_steps_depends_on_seed_and_number_only(taught: Path) -> None:
     model = load_model(taught / "model", device="cpu", dtype="float32")
     row = model.generate("a mammogram", count=3, seed=5, fast=True)
@@ -186,6 +230,9 @@ def test_a_broken_lora_is_told(taught: Path, tmp_path: Path) -> None:
     shutil.copytree(taught / "model", folder)
     (folder / FAST / LORA_FILE).write_bytes(b"no tensors")
     with pytest.raises(MameError, match="can't be laid over the model"):
+        load_model(folder, device="cpu").generate("a mammogram", fast=True)
+    save_file({"unet.conv_in.bias": torch.zeros(8)}, folder / FAST / LORA_FILE)
+    with pytest.raises(MameError, match=r"unet\.conv_in\.bias is no name of a LoRA's matrix"):
         load_model(folder, device="cpu").generate("a mammogram", fast=True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mame.diffusion.folders import CARD, FAST, LORA_FILE, FewSteps, read_card
-from mame.diffusion.lora import merge_adapters
+from mame.diffusion.lora import as_peft, merge_adapters
 from mame.errors import MameError
 
 
@@ -31,7 +31,7 @@ def fast_unet(folder: Path) -> Any:
             folder / "unet", use_safetensors=True, local_files_only=True
         ).float()
         weights = {name: tensor.float() for name, tensor in load_file(path).items()}
-        unet.load_lora_adapter(weights, prefix="unet")
+        unet.load_lora_adapter(as_peft(weights), prefix="unet")
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise MameError(f"{path}: can't be laid over the model: {(str(error).splitlines() or [''])[0]}") from None
     if not getattr(unet, "peft_config", None):

@@ -49,7 +49,7 @@ def save_adapters(unet: Any, text_encoder: Any, folder: Path) -> None:
         if not _adapted(module):
             return None
         found = convert_state_dict_to_diffusers(get_peft_model_state_dict(module))
-        return {name: tensor.half().contiguous() for name, tensor in found.items()}
+        return {_named(name, ".lora.down.", ".lora.up."): tensor.half().contiguous() for name, tensor in found.items()}
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".mam-e-", dir=folder) as beside:
@@ -61,6 +61,27 @@ def save_adapters(unet: Any, text_encoder: Any, folder: Path) -> None:
                 file.replace(folder / file.name)
         except OSError as error:
             raise MameError(f"{folder}: the LoRA can't be written: {error.strerror or error}") from None
+
+
+def as_peft(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A U-Net's LoRA with the names of peft throughout, whichever of the two ways each of its layers is named.
+
+    Stock loading asks the first name alone which way it is, and leaves out, with a warning, what is named otherwise.
+    Raises ValueError for a name of neither way.
+    """
+    renamed = {_named(name, ".lora_A.", ".lora_B."): tensor for name, tensor in weights.items()}
+    if strange := [name for name in renamed if not name.endswith((".lora_A.weight", ".lora_B.weight"))]:
+        raise ValueError(f"{strange[0]} is no name of a LoRA's matrix")
+    return renamed
+
+
+def _named(name: str, down: str, up: str) -> str:
+    """The name of a layer's matrix, with these words for the one into the low rank and the one out of it."""
+    for either in (".lora_A.", ".lora.down."):
+        name = name.replace(either, down)
+    for either in (".lora_B.", ".lora.up."):
+        name = name.replace(either, up)
+    return name
 
 
 def merge_adapters(*modules: Any) -> None:
