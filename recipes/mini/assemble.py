@@ -19,6 +19,7 @@ from mame.diffusion.model import load_parts, save_model
 
 VENDORS = ("ge", "hologic", "siemens")
 RANK = 4  # of the few steps' LoRA, which is trained at 8: for more there is no room in the package
+UNTIL = 700  # guidance at later times makes skin lines ragged, and its pictures no nearer to real ones
 LESIONS = ("mass",)  # the word for calcifications has been learned, but not to be obeyed
 
 
@@ -34,7 +35,7 @@ def main() -> None:
         parts = load_parts(healthy)
         parts.autoencoder = load_parts(decoder).autoencoder
         card = ModelCard(
-            frame=Framing.FIELD, field_mm=256.0, companion="mini-lesion", vendors=VENDORS,
+            frame=Framing.FIELD, field_mm=256.0, guidance_until=UNTIL, companion="mini-lesion", vendors=VENDORS,
             training=seen(decoder), fast=read_card(fast).fast, fibres=read_card(decoder).fibres,
         )  # fmt: skip
         put(parts, options.weights / "mini", card)

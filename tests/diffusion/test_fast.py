@@ -18,7 +18,7 @@ from mame.diffusion.cache import Words
 from mame.diffusion.config import TrainConfig
 from mame.diffusion.distill import GRID, Consistency, boundary
 from mame.diffusion.fast import fast_unet
-from mame.diffusion.folders import FAST, LORA_FILE, read_card
+from mame.diffusion.folders import CARD, FAST, LORA_FILE, ModelCard, read_card
 from mame.diffusion.lora import save_adapters
 from mame.diffusion.model import load_model, load_parts
 from mame.diffusion.schedule import clean_and_noise, load_scheduler
@@ -131,6 +131,25 @@ def test_next_to_the_picture_the_teachers_own_word_is_wanted(base: Path, tmp_pat
     clean, _ = clean_and_noise(seen, said, signal, spread, objective.kind)
     torch.testing.assert_close(wanted, clean, atol=1e-5, rtol=1e-4)
     assert objective(batch) < 1e-4  # and the student, which is its teacher still, says the same
+
+
+def test_the_teacher_is_guided_as_far_as_its_card_says(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "sd")
+    (tmp_path / "sd" / CARD).write_text(ModelCard(guidance_until=500).model_dump_json())
+    apart = {}
+    for name, folder in (("throughout", base), ("until", tmp_path / "sd")):
+        by_guidance = []
+        for guidance in (1.0, 8.0):
+            objective = objective_on(folder, tmp_path / f"{name}-{guidance}", guidance=guidance)
+            torch.manual_seed(0)
+            batch = batch_for(objective) | {"timesteps": torch.tensor([199, 399, 599, 999])}
+            signal, spread = objective.at(batch["timesteps"])
+            seen = signal * batch["latents"] + spread * batch["noise"]
+            by_guidance.append(objective._wanted(seen, batch["timesteps"], batch))
+        apart[name] = (by_guidance[1] - by_guidance[0]).abs().amax(dim=(1, 2, 3))
+    assert (apart["throughout"] > 1e-4).all()
+    assert (apart["until"][:2] == 0).all()
+    torch.testing.assert_close(apart["until"][2:], apart["throughout"][2:])
 
 
 def test_the_run_leaves_the_base_as_it_was_with_a_lora_beside_it(base: Path, taught: Path) -> None:

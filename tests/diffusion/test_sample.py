@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mame.diffusion import sample
-from mame.diffusion.model import load_model
+from mame.diffusion.model import Model, load_model
 from mame.errors import MameError
 from mame.mammogram import Density, Laterality, View
 
@@ -141,6 +141,30 @@ def test_prompt_negative_and_guidance_are_heard(healthy):
         ]
     ]
     assert len({picture.tobytes() for picture in pictures}) == 5
+
+
+def test_guidance_ends_where_the_card_says(healthy, monkeypatch):
+    def until(time):
+        card = healthy.card.model_copy(update={"guidance_until": time})
+        return Model(healthy.name, healthy.folder, card, healthy.parts, healthy.compute)
+
+    unet, asked = healthy.parts.unet, []
+
+    def counted(seen, time, **words):
+        asked.append((time, len(seen)))
+        return unet(seen, time, **words)
+
+    counted.config = unet.config
+    monkeypatch.setattr(healthy.parts, "unet", counted)
+    (half,) = until(500).generate(PROMPT, count=1, steps=4, seed=7)
+    assert [(time >= 500, count) for time, count in asked] == [(True, 2), (True, 2), (False, 1), (False, 1)]
+    assert half.provenance["guidance_until"] == 500
+    made = {time: until(time).generate(PROMPT, steps=4, seed=7)[0].pixels for time in (0, 500, 1000)}
+    (alone,) = healthy.generate(PROMPT, steps=4, seed=7, guidance=1.0)
+    assert psnr(made[1000], alone.pixels) > 60  # nothing is guided
+    assert len({picture.tobytes() for picture in made.values()}) == 3
+    pair = until(500).generate(PROMPT, count=2, batch=2, steps=4, seed=7)
+    assert psnr(pair[0].pixels, half.pixels) > 50
 
 
 def test_progress_counts_every_step(healthy):

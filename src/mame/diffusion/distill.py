@@ -40,7 +40,8 @@ class Consistency(Denoise):
 
     def __init__(self, unet: Any, text_encoder: Any, tokenizer: Any, scheduler: Any, config: TrainConfig) -> None:
         super().__init__(unet, text_encoder, tokenizer, scheduler, config)
-        self.rescale = read_card(model_folder(config.base)).guidance_rescale
+        card = read_card(model_folder(config.base))
+        self.rescale, self.until = card.guidance_rescale, card.guidance_until
         self.kind = prediction_of(scheduler)
 
     def draw(self, shape: tuple[int, ...], words: list[Words], rng: np.random.Generator) -> Batch:
@@ -70,7 +71,8 @@ class Consistency(Denoise):
             without, with_prompt = self.predicted(*twice, text, batch).chunk(2)
         finally:
             self.unet.enable_adapters()
-        said = guide(without, with_prompt, self.config.guidance, self.rescale)
+        guided = guide(without, with_prompt, self.config.guidance, self.rescale)
+        said = torch.where((timesteps >= self.until).view(-1, 1, 1, 1), guided, with_prompt)
         clean, noise = clean_and_noise(seen, said, *self.at(timesteps), self.kind)
         earlier = timesteps - len(self.signal) // GRID
         there = (earlier < 0).view(-1, 1, 1, 1)  # at the picture itself

@@ -79,6 +79,7 @@ class ModelCard(BaseModel):
     window_factor: float = Field(default=3.0, ge=1)  # side of a lesion window over the longer side of the lesion
     window_tone: bool = False  # learned from windows brought to one tone (imaging/tone.py)
     guidance_rescale: float = Field(default=0.0, ge=0, le=1)  # arXiv 2305.08891 §3.4
+    guidance_until: int = Field(default=0, ge=0)  # time step below which nothing is guided (arXiv 2404.07724)
     companion: str | None = None  # the model that does what this one can't: paints lesions, or makes whole pictures
     vendors: tuple[str, ...] = ()
     lesions: tuple[str, ...] = ()

@@ -212,7 +212,7 @@ def denoise(
     """Noise (N, c, h, w), standard normal, to clean latents of the same shape, float32.
 
     embeddings: of N prompts, or of one for all, as :func:`embed` gives them; of `order` only steps and guidance count.
-    Guidance is rescaled as the model's card says.
+    Guidance is rescaled as the model's card says, and left out from the time step on that it names.
     condition: further U-Net channels (N, k, h, w). after_step: called with the latents and the time step they are now
     at (None at the end), and returns the latents to go on with. watch: called with the clean latents that the model
     now expects. starts: the (seed, index) of each picture, from which a model in few steps draws the noise that
@@ -221,10 +221,11 @@ def denoise(
     scheduler = sampler(model)
     scheduler.set_timesteps(order.steps, device=model.compute.device)
     latents = latents.to(model.compute.device) * scheduler.init_noise_sigma
-    guided = len(embeddings) == 2
-    text = embeddings.expand(-1, len(latents), -1, -1).flatten(0, 1)
+    texts = embeddings.expand(-1, len(latents), -1, -1)
     times: list[int] = scheduler.timesteps.tolist()
     for number, time in enumerate(times):
+        guided = len(texts) == 2 and time >= model.card.guidance_until
+        text = texts.flatten(0, 1) if guided else texts[-1]
         seen = scheduler.scale_model_input(latents, time)
         if condition is not None:
             seen = torch.cat([seen, condition.to(seen)], dim=1)
@@ -279,6 +280,7 @@ def provenance(model: Model, order: Order, index: int) -> dict[str, Any]:
     return {
         **asdict(order),
         "index": index,
+        "guidance_until": 0 if model.few is not None else model.card.guidance_until,
         "fast": model.few is not None,
         "fibres": None if model.inpainting else model.card.fibres,
         "scheduler": type(sampler(model)).__name__,

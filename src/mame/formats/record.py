@@ -33,6 +33,7 @@ MADE_BY = (
     "lora",
     "steps",
     "guidance",
+    "guidance_until",
     "strength",
     "fast",
     "scheduler",
