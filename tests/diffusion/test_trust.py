@@ -177,7 +177,7 @@ def test_a_machine_says_in_one_line_what_it_does_instead(told: Any, monkeypatch:
     assert settled.instead == "no GPU here: fp32 rather than fp16, AdamW in 32 bits rather than 8"
     assert (settled.precision, settled.optimizer, settled.compiled) == ("fp32", "adamw", False)
     assert settle(told()).instead == ""
-    assert settle(told(precision="bf16")).instead == "no units for bf16 here: fp32 rather than bf16"
+    assert settle(told(precision="bf16")).instead == "no fast units for bf16 here: fp32 rather than bf16"
     assert settle(told(precision="auto")).precision == "fp32"
     lines = run(told(precision="fp16", optimizer="adamw8bit", steps=1))
     assert lines.count(settled.instead) == 1

@@ -64,7 +64,7 @@ def settle(config: TrainConfig) -> Settled:
         instead.append("AdamW in 32 bits rather than 8")
     lacks = "no bitsandbytes (pip install 'mam-e[gpu]')"
     if config.precision is Precision.BF16 and precision is not Precision.BF16:
-        lacks = "no units for bf16"
+        lacks = "no fast units for bf16"
     elif device.type == "cpu":
         lacks = "no GPU"
     elif config.shard and find_spec("bitsandbytes") is not None:
