@@ -30,7 +30,7 @@ step healthy phantom:3200:1 healthy-512 healthy-256
 step healthy "phantom:800:21 + 3*$real" healthy-real healthy-512
 step healthy "phantom:800:21 + 2*$real + shrunk:$real" healthy-even healthy-real
 step healthy "phantom:800:21 + 2*$real + shrunk:$real" healthy-rare healthy-even
-step fast "phantom:800:21 + 2*$real + shrunk:$real" fast healthy-rare
+step fast "phantom:800:21 + 2*$real + shrunk:$real" fast healthy-even
 step autoencoder phantom:1664:7 decoder healthy-even
 step autoencoder "phantom:200:27 + 2*$real" decoder-real decoder
 step autoencoder "phantom:200:27 + 2*$real" decoder-texture decoder-real
