@@ -136,12 +136,17 @@ def open_held_out(source: str, kind: str, size: int, regions: Regions = Regions.
     return open_validation(source, kind, size, regions)
 
 
+def parts_of(source: str) -> list[tuple[int, str]]:
+    """(how often it counts, its name) of each of the sources that a mixture names; of one alone where it is none."""
+    words = [word.strip() for word in source.split(" + ")]
+    return [(int(times[1]), times[2]) if (times := TIMES.match(word)) else (1, word) for word in words]
+
+
 def folders_behind(source: str) -> list[Path]:
     """The prepared folders that a source takes pictures from, in its order; a folder of normals for composites, too."""
     found = []
-    for word in source.split(" + "):
-        times = TIMES.match(word.strip())
-        name = bare(times[2] if times else word.strip())
+    for _, part in parts_of(source):
+        name = bare(part)
         if name.startswith("composite:"):
             name = name.split(":", 3)[-1]
         if Path(name).is_dir():
@@ -156,17 +161,14 @@ def bare(source: str) -> str:
 
 def unsimulated(source: str) -> str:
     """A source without its parts that are simulated; as it is where there are no others."""
-    parts = [word.strip() for word in source.split(" + ")]
-    kept = [word for word in parts if not bare(TIMES.sub(r"\2", word)).startswith(("phantom:", "composite:"))]
-    return " + ".join(kept) or source
+    kept = [part for part in parts_of(source) if not bare(part[1]).startswith(("phantom:", "composite:"))]
+    return " + ".join(name if times == 1 else f"{times}*{name}" for times, name in kept) or source
 
 
 def _mixed(source: str, kind: str, size: int, regions: Regions) -> Mixture:
     parts: list[Examples] = []
-    for word in source.split(" + "):
-        times = TIMES.match(word.strip())
-        name = times[2] if times else word.strip()
-        parts += [open_examples(name, kind, size, regions)] * (int(times[1]) if times else 1)
+    for times, name in parts_of(source):
+        parts += [open_examples(name, kind, size, regions)] * times
     return Mixture(source, tuple(parts))
 
 
