@@ -56,7 +56,8 @@ def map_items(
     picklable; on a cluster the files they name must be reachable from every node.
     An item whose process dies (killed for memory, a decoder that crashed) is tried again alone, and is then given up
     as `Outcome.lost`; the others are not harmed. What `work` raises is raised here, after the items under way ended.
-    Raises MameError for workers below 1, a missing Ray, and a cluster that can't be reached.
+    Raises MameError for workers below 1, where no process can be started, for a missing Ray, and for a cluster that
+    can't be reached.
     """
     if workers < 1:
         raise MameError(f"workers must be at least 1, not {workers}")
@@ -109,6 +110,7 @@ def _on_processes(work: Callable[[T], R], items: Iterable[tuple[int, T]], worker
             suspects = sorted(under_way.values(), key=lambda pair: pair[0])
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+        _check_that_processes_start()
         for index, item in suspects:
             yield _alone(work, index, item)
 
@@ -146,6 +148,18 @@ def _alone(work: Callable[[T], R], index: int, item: T) -> Outcome[R]:
             return Outcome(index, pool.submit(work, item).result())
         except BrokenProcessPool:
             return Outcome(index, lost="the process that worked on it died, perhaps for lack of memory")
+
+
+def _check_that_processes_start() -> None:
+    """Else every item of thousands would be given up, one dead process after the other."""
+    with _pool(1) as pool:
+        try:
+            pool.submit(os.getpid).result()
+        except BrokenProcessPool:
+            raise MameError(
+                "a worker process dies as it starts; a script that asks for workers has to do so under "
+                'if __name__ == "__main__":'
+            ) from None
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

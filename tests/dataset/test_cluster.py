@@ -54,6 +54,20 @@ def test_what_the_work_raises_is_raised(workers: int) -> None:
         list(map_items(refuse, [(0, 0)], workers))
 
 
+def test_a_script_that_starts_its_workers_at_import_is_told_so_once(tmp_path: Path) -> None:
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "from mame.cluster import map_items\nfrom mame.errors import MameError\n"
+        "try:\n    print(len(list(map_items(abs, enumerate(range(10_000)), 2))))\n"
+        "except MameError as error:\n    print(error)\n"
+    )
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=True)
+    assert ran.stdout.splitlines() == [
+        "a worker process dies as it starts; a script that asks for workers has to do so under "
+        'if __name__ == "__main__":'
+    ]
+
+
 def test_wrong_workers_are_refused() -> None:
     with pytest.raises(MameError, match="at least 1"):
         list(map_items(square, [(0, 0)], 0))
