@@ -11,9 +11,11 @@ weights=${3:-$here/../../src/mame/weights}
 real=$runs/real
 normals=$runs/normals
 
-step() { # GOAL DATASET NAME [BASE]
+step() { # GOAL DATASET NAME [BASE: a step's name, or a folder]
   [ -e "$runs/$3/model" ] && return
-  mam-e train "$1" "$2" "$runs/$3" --config "$here/$3.yaml" --cache "$runs/cache" ${4:+--base "$runs/$4/model"} \
+  base=${4:-}
+  [ -e "$runs/$base/model" ] && base=$runs/$base/model
+  mam-e train "$1" "$2" "$runs/$3" --config "$here/$3.yaml" --cache "$runs/cache" ${4:+--base "$base"} \
     $([ -e "$runs/$3/config.yaml" ] && echo --resume)
 }
 
@@ -30,7 +32,6 @@ step healthy phantom:3200:1 healthy-512 healthy-256
 step healthy "phantom:800:21 + 3*$real" healthy-real healthy-512
 step healthy "phantom:800:21 + 2*$real + shrunk:$real" healthy-even healthy-real
 step healthy "phantom:800:21 + 2*$real + shrunk:$real" healthy-rare healthy-even
-step fast "phantom:800:21 + 2*$real + shrunk:$real" fast healthy-even
 step autoencoder phantom:1664:7 decoder healthy-even
 step autoencoder "phantom:200:27 + 2*$real" decoder-real decoder
 step autoencoder "phantom:200:27 + 2*$real" decoder-texture decoder-real
@@ -39,4 +40,6 @@ step lesion "composite:1600:1:$normals" lesion-real lesion
 step lesion "composite:2400:3:$normals + 2*$real" lesion-mixed lesion-real
 step lesion "toned:composite:2000:5:$normals + 2*toned:$real" lesion-toned lesion-mixed
 step lesion "toned:composite:480:9:$normals + 2*toned:$real" lesion-own lesion-toned
+python "$here/assemble.py" "$runs" "$weights"
+step fast "phantom:240:21 + $real + shrunk:$real" fast "$weights/mini"
 python "$here/assemble.py" "$runs" "$weights"

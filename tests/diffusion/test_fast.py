@@ -6,21 +6,23 @@ import shutil
 import warnings
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from diffusers import LCMScheduler, StableDiffusionPipeline
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from mame.diffusion import train
+from mame.diffusion import sample, train
 from mame.diffusion.cache import Words
 from mame.diffusion.config import TrainConfig
-from mame.diffusion.distill import GRID, Consistency, boundary
+from mame.diffusion.distill import Shortcuts
 from mame.diffusion.fast import fast_unet
 from mame.diffusion.folders import CARD, FAST, LORA_FILE, ModelCard, read_card
 from mame.diffusion.lora import save_adapters
 from mame.diffusion.model import load_model, load_parts
+from mame.diffusion.sample import Order, denoise, few_times
 from mame.diffusion.schedule import clean_and_noise, load_scheduler
 from mame.diffusion.start import choose_trainable, save_result, starting_parts
 from mame.errors import MameError
@@ -49,36 +51,27 @@ def taught(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def objective_on(base: Path, tmp_path: Path, **options: Any) -> Consistency:
+def objective_on(base: Path, tmp_path: Path, **options: Any) -> Shortcuts:
     config = TrainConfig.read(None, **{**OPTIONS, "base": str(base), "out": tmp_path / "run", **options})
     parts = starting_parts(config, lambda _: None)
     choose_trainable(parts, config)
-    made = Consistency(parts.unet, parts.text_encoder, parts.tokenizer, parts.scheduler, config)
+    made = Shortcuts(parts.unet, parts.text_encoder, parts.tokenizer, parts.scheduler, config)
     made.eval()
     return made
 
 
-def batch_for(objective: Consistency, count: int = 4) -> dict[str, Any]:
+def batch_for(objective: Shortcuts, count: int = 4) -> dict[str, Any]:
     rng = np.random.default_rng(3)
     words = [Words(Description(view=View.CC))] * count
     latents = torch.randn((count, 4, 8, 8), generator=torch.Generator().manual_seed(1))
     return {"latents": latents, **objective.draw((4, 8, 8), words, rng)}
 
 
-def set_adapters(objective: Consistency, value: float) -> None:
+def set_adapters(objective: Shortcuts, value: float) -> None:
     with torch.no_grad():
         for name, parameter in objective.unet.named_parameters():
             if "lora_B" in name:
                 parameter.fill_(value)
-
-
-def test_the_boundary_condition_is_that_of_the_sampler() -> None:
-    sampler = LCMScheduler()
-    for time in (0, 19, 500, 999):
-        skip, out = boundary(torch.tensor([time]))
-        theirs = sampler.get_scalings_for_boundary_condition_discrete(torch.tensor(time))
-        torch.testing.assert_close((skip[0], out[0]), theirs)
-    assert boundary(torch.tensor([0]))[0] == 1
 
 
 def test_picture_and_noise_are_found_again_from_what_is_predicted(base: Path) -> None:
@@ -96,60 +89,80 @@ def test_picture_and_noise_are_found_again_from_what_is_predicted(base: Path) ->
 def test_the_teacher_stays_what_it_was_and_only_the_lora_learns(base: Path, tmp_path: Path) -> None:
     objective = objective_on(base, tmp_path)
     batch = batch_for(objective)
-    seen = torch.randn(4, 4, 8, 8)
-    objective.unet.disable_adapters()
-    before = objective.predicted(seen, batch["timesteps"], batch["text"], batch)
-    objective.unet.enable_adapters()
+    before = objective.way(batch)[1]
+    plain = objective(batch)
     set_adapters(objective, 0.05)
-    assert not torch.allclose(objective.predicted(seen, batch["timesteps"], batch["text"], batch), before)
-    objective.unet.disable_adapters()
-    torch.testing.assert_close(objective.predicted(seen, batch["timesteps"], batch["text"], batch), before)
-    objective.unet.enable_adapters()
+    torch.testing.assert_close(objective.way(batch)[1], before)
+    assert not torch.allclose(objective(batch), plain)
     objective(batch).backward()
     moved = {name for name, parameter in objective.named_parameters() if parameter.grad is not None}
     assert moved
     assert all("lora_" in name for name in moved)
 
 
-def test_timesteps_lie_on_the_samplers_grid(base: Path, tmp_path: Path) -> None:
+def test_the_way_is_the_one_that_a_picture_of_the_base_goes(base: Path, tmp_path: Path) -> None:
     objective = objective_on(base, tmp_path)
-    times = set(objective.draw((4, 8, 8), [Words(Description())] * 64, np.random.default_rng(0))["timesteps"].tolist())
-    sampler = LCMScheduler.from_config(objective.scheduler.config, original_inference_steps=GRID)
-    sampler.set_timesteps(GRID)
-    assert times <= set(sampler.timesteps.tolist())
-    assert {1000 // GRID - 1, 999} <= times
+    batch = batch_for(objective, 2)
+    model = load_model(base, device="cpu", dtype="float32")
+    order = Order("", steps=24, guidance=4.0)
+    at: dict[int | None, torch.Tensor] = {}
+    with torch.no_grad():
+        made = denoise(
+            model, batch["noise"], torch.stack([batch["silence"], batch["text"]]), order,
+            after_step=lambda latents, time: at.setdefault(time, latents),
+        )  # fmt: skip
+    times, points = objective.way(batch)
+    torch.testing.assert_close(points[0], batch["noise"])
+    for time, point in zip([*times[1:], None], points[1:], strict=True):
+        torch.testing.assert_close(point, at[time], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(points[-1], made, atol=1e-4, rtol=1e-3)
 
 
-def test_next_to_the_picture_the_teachers_own_word_is_wanted(base: Path, tmp_path: Path) -> None:
-    """At the first time of the grid the step ends at the picture, where nothing is left to ask the student."""
-    objective = objective_on(base, tmp_path, guidance=1.0)
-    batch = batch_for(objective) | {"timesteps": torch.full((4,), 19)}
-    signal, spread = objective.at(batch["timesteps"])
-    seen = signal * batch["latents"] + spread * batch["noise"]
-    wanted = objective._wanted(seen, batch["timesteps"], batch)
-    said = objective.predicted(seen, batch["timesteps"], batch["text"], batch)
-    clean, _ = clean_and_noise(seen, said, signal, spread, objective.kind)
-    torch.testing.assert_close(wanted, clean, atol=1e-5, rtol=1e-4)
-    assert objective(batch) < 1e-4  # and the student, which is its teacher still, says the same
+def test_a_student_without_loss_goes_from_point_to_point_in_the_sampler(base: Path, tmp_path: Path) -> None:
+    """What is learned is what the sampler in few steps does with it, for either prediction."""
+    objective = objective_on(base, tmp_path)
+    batch = batch_for(objective, 2)
+    times, points = objective.way(batch)
+    signal, spread = objective.at(torch.tensor(times))
+    there = [*zip(signal[1:], spread[1:], strict=True), (1.0, 0.0)]
+    answers = {}
+    for number, (time, after) in enumerate(zip(times, there, strict=True)):
+        a, n = signal[number], spread[number]
+        s, z = after
+        seen, wanted = points[number], points[number + 1]
+        if objective.kind == "v_prediction":
+            answers[time] = (wanted - (s * a + z * n) * seen) / (z * a - s * n)
+        else:
+            answers[time] = (wanted - s / a * seen) / (z - s * n / a)
+    objective.predicted = lambda *_: torch.cat([answers[time] for time in times])  # type: ignore[method-assign]
+    assert objective(batch) < 1e-4
+    model = load_model(base, device="cpu", dtype="float32")
+    model.few = objective.few
+    with mock.patch.object(sample, "_predicted", lambda _, seen, time, *__: answers[time]):
+        made = denoise(model, batch["noise"], batch["text"][None], Order("", steps=4, guidance=1.0))
+    torch.testing.assert_close(made, points[-1], atol=2e-3, rtol=1e-3)
 
 
 def test_the_teacher_is_guided_as_far_as_its_card_says(base: Path, tmp_path: Path) -> None:
-    shutil.copytree(base, tmp_path / "sd")
-    (tmp_path / "sd" / CARD).write_text(ModelCard(guidance_until=500).model_dump_json())
-    apart = {}
-    for name, folder in (("throughout", base), ("until", tmp_path / "sd")):
-        by_guidance = []
-        for guidance in (1.0, 8.0):
-            objective = objective_on(folder, tmp_path / f"{name}-{guidance}", guidance=guidance)
-            torch.manual_seed(0)
-            batch = batch_for(objective) | {"timesteps": torch.tensor([199, 399, 599, 999])}
-            signal, spread = objective.at(batch["timesteps"])
-            seen = signal * batch["latents"] + spread * batch["noise"]
-            by_guidance.append(objective._wanted(seen, batch["timesteps"], batch))
-        apart[name] = (by_guidance[1] - by_guidance[0]).abs().amax(dim=(1, 2, 3))
-    assert (apart["throughout"] > 1e-4).all()
-    assert (apart["until"][:2] == 0).all()
-    torch.testing.assert_close(apart["until"][2:], apart["throughout"][2:])
+    ends = {}
+    for until, guidance in ((0, 8.0), (500, 8.0), (1000, 8.0), (0, 1.0)):
+        folder = tmp_path / f"sd-{until}-{guidance}"
+        shutil.copytree(base, folder)
+        (folder / CARD).write_text(ModelCard(guidance_until=until).model_dump_json())
+        objective = objective_on(folder, tmp_path / f"run-{until}-{guidance}", guidance=guidance)
+        ends[until, guidance] = objective.way(batch_for(objective))[1]
+    torch.testing.assert_close(ends[1000, 8.0], ends[0, 1.0])
+    torch.testing.assert_close(ends[500, 8.0][1], ends[0, 8.0][1])  # guided as far as here
+    for other in ((0, 8.0), (0, 1.0)):
+        assert (ends[500, 8.0][-1] - ends[other][-1]).abs().max() > 1e-4
+
+
+def test_few_times_are_some_of_the_teachers() -> None:
+    scheduler = DPMSolverMultistepScheduler(timestep_spacing="trailing")
+    scheduler.set_timesteps(24)
+    assert few_times(scheduler, 4) == [999, 749, 499, 249]
+    assert few_times(scheduler, 1) == [999]
+    assert few_times(scheduler, 24) == scheduler.timesteps.tolist()
 
 
 def test_the_run_leaves_the_base_as_it_was_with_a_lora_beside_it(base: Path, taught: Path) -> None:
@@ -159,7 +172,7 @@ def test_the_run_leaves_the_base_as_it_was_with_a_lora_beside_it(base: Path, tau
     assert (taught / "model" / FAST / LORA_FILE).read_bytes() == (taught / "lora" / LORA_FILE).read_bytes()
     card = read_card(taught / "model")
     assert card.fast is not None
-    assert (card.fast.steps, card.fast.guidance, card.fast.grid) == (4, 4.0, GRID)
+    assert (card.fast.steps, card.fast.guidance, card.fast.of) == (4, 4.0, 24)
     assert card.training["patients"] == []  # of the phantoms that it learned from
     assert card.training["patients_of_base"] is False
 
@@ -227,7 +240,10 @@ def test_a_picture_in_few_steps_depends_on_seed_and_number_only(taught: Path) ->
         np.testing.assert_allclose(one.pixels, other.pixels, atol=1e-3)
     assert not np.array_equal(row[0].pixels, row[1].pixels)
     said = row[0].provenance
-    assert (said["fast"], said["steps"], said["scheduler"]) == (True, 4, "LCMScheduler")
+    assert (said["fast"], said["steps"], said["scheduler"]) == (True, 4, "DPMSolverMultistepScheduler")
+    (sooner,) = model.generate("a mammogram", count=1, seed=5, steps=2, fast=True)
+    assert sooner.provenance["steps"] == 2
+    assert not np.array_equal(sooner.pixels, row[0].pixels)
     plain = model.generate("a mammogram", seed=5)[0].provenance
     assert (plain["fast"], plain["steps"], plain["guidance"]) == (False, 24, 4.0)
 
@@ -236,8 +252,8 @@ def test_what_few_steps_cannot_do_is_refused(base: Path, taught: Path, tmp_path:
     model = load_model(taught / "model", device="cpu", dtype="float32")
     with pytest.raises(MameError, match="guidance of 4 is part of the weights"):
         model.generate("a mammogram", guidance=7.0, fast=True)
-    with pytest.raises(MameError, match=f"at most {GRID}, not 60"):
-        model.generate("a mammogram", steps=60, fast=True)
+    with pytest.raises(MameError, match="at most 4, not 8"):
+        model.generate("a mammogram", steps=8, fast=True)
     with pytest.raises(MameError, match="no weights for few steps"):
         load_model(base, device="cpu").generate("a mammogram", fast=True)
     with pytest.raises(MameError, match="fast is a LoRA for a base that exists"):

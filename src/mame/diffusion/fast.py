@@ -1,4 +1,4 @@
-"""Pictures in few steps: a model's LoRA for them, and the sampler that goes with it (arXiv 2310.04378, 2311.05556)."""
+"""A model's LoRA for pictures in few steps: merged for use, and laid beside the model that it belongs to."""
 
 from __future__ import annotations
 
@@ -38,15 +38,6 @@ def fast_unet(folder: Path) -> Any:
         raise MameError(f"{path}: holds nothing for this model")
     merge_adapters(unet)
     return unet.eval()
-
-
-def few_step_sampler(scheduler: Any, few: FewSteps) -> Any:
-    """A fresh sampler of consistency models with the model's own noise schedule and prediction type."""
-    from diffusers import LCMScheduler
-
-    return LCMScheduler.from_config(  # type: ignore[no-untyped-call]
-        scheduler.config, original_inference_steps=few.grid, timestep_spacing="leading", clip_sample=False
-    )
 
 
 def save_with_fast(base: Path, lora: Path, few: FewSteps, folder: Path, seen: dict[str, Any]) -> None:

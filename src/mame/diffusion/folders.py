@@ -56,14 +56,15 @@ Fibres = tuple[_Row, _Row]  # the Coefficients of imaging/fibres.py, which takes
 class FewSteps(BaseModel):
     """How the LoRA in a model's folder `fast` is used: its pictures take `steps`, and one pass a step.
 
-    guidance: of the teacher, which is in the LoRA. grid: times that it learned to go from, evenly spaced.
+    guidance: of the teacher, which is in the LoRA. of: how many steps the teacher took for as far a way; the student's
+    times are some of its.
     """
 
     model_config = ConfigDict(extra="ignore")
 
     steps: int = Field(default=4, ge=1)
     guidance: float = Field(default=4.0, ge=1)
-    grid: int = Field(default=50, ge=1)
+    of: int = Field(default=24, ge=1)
 
 
 class ModelCard(BaseModel):

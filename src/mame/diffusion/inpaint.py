@@ -272,9 +272,7 @@ def _paint(
         condition = latent.inpainting_condition(autoencoder, pictures, masks)
     else:
         keep = _kept_surroundings(model, source, start, masks)
-    made = sample.denoise(
-        model, start, sample.embed(model, order), order, condition, keep, progress, starts=[(order.seed, index)]
-    )
+    made = sample.denoise(model, start, sample.embed(model, order), order, condition, keep, progress)
     change = latent.decode(autoencoder, made) - latent.decode(autoencoder, source)
     changed = change[0].cpu().numpy()
     if adds_lesion(order.prompt):

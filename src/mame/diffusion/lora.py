@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +87,28 @@ def _named(name: str, down: str, up: str) -> str:
 
 def merge_adapters(*modules: Any) -> None:
     """Add each module's matrices to the weights they stand beside, and make plain layers of them again."""
+    for module in modules:
+        _made_plain(module, merge=True)
+
+
+def without_adapters(module: Any) -> Any:
+    """A copy of a module as it was before matrices were laid beside its weights."""
+    made = copy.deepcopy(module)
+    _made_plain(made, merge=False)
+    return made
+
+
+def _made_plain(module: Any, merge: bool) -> None:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for module in modules:
-        for name, layer in list(module.named_modules()):
-            if isinstance(layer, BaseTunerLayer):
-                merge: Callable[[], None] = layer.merge
-                merge()
-                parent = module.get_submodule(name.rpartition(".")[0])
-                setattr(parent, name.rpartition(".")[2], layer.get_base_layer())
-        module.peft_config = {}
-        module._hf_peft_config_loaded = False
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            if merge:
+                layer.merge()  # type: ignore[no-untyped-call]
+            parent = module.get_submodule(name.rpartition(".")[0])
+            setattr(parent, name.rpartition(".")[2], layer.get_base_layer())
+    module.peft_config = {}
+    module._hf_peft_config_loaded = False
 
 
 def _adapted(module: Any) -> bool:

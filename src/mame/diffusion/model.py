@@ -173,8 +173,8 @@ class Model:
                 f"in few steps the guidance of {self.few.guidance:g} is part of the weights, and a negative prompt is "
                 "not heard: leave both away, or leave fast away"
             )
-        if steps is not None and steps > self.few.grid:
-            raise MameError(f"in few steps there are at most {self.few.grid}, not {steps}")
+        if steps is not None and steps > self.few.steps:
+            raise MameError(f"in few steps there are at most {self.few.steps}, not {steps}")
         return self.steps(steps, fast=True), 1.0, ""
 
     def _for_task(self, inpainting: bool, fast: bool) -> Model:

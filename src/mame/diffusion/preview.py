@@ -77,7 +77,6 @@ def _sampled(
 ) -> NDArray[np.float32]:
     side = config.size // model.latent_scale
     start = noise(config.seed, number, (int(model.parts.unet.config.out_channels), side, side))[None]
-    starts = [(config.seed, number)]
-    latents = denoise(model, start, embed(model, order), order, condition, starts=starts)
+    latents = denoise(model, start, embed(model, order), order, condition)
     with torch.autocast(latents.device.type, enabled=False):
         return latent.decode(model.parts.autoencoder, latents.float())[0].cpu().numpy()

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from mame import prompt as language
 from mame.diffusion import latent
-from mame.diffusion.fast import few_step_sampler
 from mame.errors import MameError
 from mame.imaging.breast import find_breast
 from mame.imaging.fibres import with_fibres
@@ -129,19 +128,17 @@ def _batch(
     """The pictures of a row at once, of which those in `kept` are decoded."""
     latents = torch.stack([noise(one.order.seed, one.index, _latent_shape(model)) for one in row])
     text = embed(model, *(one.order for one in row))
-    starts = [(one.order.seed, one.index) for one in row]
-    latents = denoise(model, latents, text, row[0].order, progress=progress, watch=watch, starts=starts)
+    latents = denoise(model, latents, text, row[0].order, progress=progress, watch=watch)
     greys = latent.decode(model.parts.autoencoder, latents[kept]).cpu().numpy()
     return [_mammogram(model, grey, one) for one, grey in zip(row[kept], greys, strict=True)]
 
 
-def noise(seed: int, index: int, shape: tuple[int, int, int], step: int = 0, attempt: int = 0) -> Tensor:
+def noise(seed: int, index: int, shape: tuple[int, int, int], attempt: int = 0) -> Tensor:
     """Standard normal noise (c, h, w), float32, on the CPU, from (seed, index) alone, the same on every device.
 
-    step: 0 for what a picture starts from; another for what is added after that step. attempt: 0, or a later one where
-    what the first made wasn't good enough.
+    attempt: 0, or a later one where what the first made wasn't good enough.
     """
-    later = [step, attempt] if attempt else [step] if step else []
+    later = [0, attempt] if attempt else []
     generator = np.random.default_rng(np.random.SeedSequence([seed, index, *later]))
     return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
@@ -207,7 +204,6 @@ def denoise(
     after_step: Callable[[Tensor, int | None], Tensor] | None = None,
     progress: Progress | None = None,
     watch: Watch | None = None,
-    starts: Sequence[tuple[int, int]] = (),
 ) -> Tensor:
     """Noise (N, c, h, w), standard normal, to clean latents of the same shape, float32.
 
@@ -215,11 +211,12 @@ def denoise(
     Guidance is rescaled as the model's card says, and left out from the time step on that it names.
     condition: further U-Net channels (N, k, h, w). after_step: called with the latents and the time step they are now
     at (None at the end), and returns the latents to go on with. watch: called with the clean latents that the model
-    now expects. starts: the (seed, index) of each picture, from which a model in few steps draws the noise that
-    it adds on the way. Raises MameError where the model gives no numbers.
+    now expects. Raises MameError where the model gives no numbers.
     """
     scheduler = sampler(model)
-    scheduler.set_timesteps(order.steps, device=model.compute.device)
+    scheduler.set_timesteps(order.steps if model.few is None else model.few.of, device=model.compute.device)
+    if model.few is not None:
+        scheduler.set_timesteps(timesteps=few_times(scheduler, order.steps), device=model.compute.device)
     latents = latents.to(model.compute.device) * scheduler.init_noise_sigma
     texts = embeddings.expand(-1, len(latents), -1, -1)
     times: list[int] = scheduler.timesteps.tolist()
@@ -235,18 +232,11 @@ def denoise(
         if guided:
             without, with_prompt = said.chunk(2)
             said = guide(without, with_prompt, order.guidance, model.card.guidance_rescale)
-        after = scheduler.step(said, scheduler.timesteps[number], latents)
-        latents, expected = after.prev_sample, getattr(after, "denoised", None)
-        if expected is None:
-            expected = scheduler.model_outputs[-1]  # DPM-Solver++ predicts the data
-        elif number + 1 < len(times):  # a consistency model says where it ends, and goes on from nearer
-            shape = (latents.shape[1], latents.shape[2], latents.shape[3])
-            fresh = torch.stack([noise(seed, index, shape, number + 1) for seed, index in starts]).to(latents)
-            latents = scheduler.add_noise(expected, fresh, scheduler.timesteps[number + 1 : number + 2])
+        latents = scheduler.step(said, scheduler.timesteps[number], latents).prev_sample
         if after_step is not None:
             latents = after_step(latents, times[number + 1] if number + 1 < len(times) else None)
         if watch is not None:
-            watch(expected)
+            watch(scheduler.model_outputs[-1])  # DPM-Solver++ predicts the data
         if progress is not None:
             progress(number + 1, order.steps)
     if not torch.isfinite(latents).all():
@@ -266,13 +256,20 @@ def guide(without: Tensor, with_prompt: Tensor, guidance: float, rescale: float)
 def sampler(model: Model) -> Any:
     """A fresh DPM-Solver++ (arXiv 2211.01095) with the model's own noise schedule and prediction type.
 
-    For a model in few steps the sampler of consistency models, which it was taught for.
+    Of second order, and of first for a model in few steps: there each step is a whole one (DDIM, arXiv 2010.02502).
     """
-    if model.few is not None:
-        return few_step_sampler(model.parts.scheduler, model.few)
     return DPMSolverMultistepScheduler.from_config(  # type: ignore[no-untyped-call]
-        model.parts.scheduler.config, algorithm_type="dpmsolver++", solver_order=2, final_sigmas_type="zero"
+        model.parts.scheduler.config,
+        algorithm_type="dpmsolver++",
+        solver_order=2 if model.few is None else 1,
+        final_sigmas_type="zero",
     )
+
+
+def few_times(scheduler: Any, steps: int) -> list[int]:
+    """Of the time steps that a scheduler goes through so many, evenly spread, from the first on."""
+    times: list[int] = scheduler.timesteps.tolist()
+    return [times[len(times) * number // steps] for number in range(steps)]
 
 
 def provenance(model: Model, order: Order, index: int) -> dict[str, Any]:

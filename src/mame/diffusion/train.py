@@ -33,7 +33,7 @@ from mame.diffusion.checkpoints import (
 )
 from mame.diffusion.config import Goal, Precision, Result, Tracker, TrainConfig
 from mame.diffusion.data import Data, examples_of, open_data
-from mame.diffusion.distill import Consistency
+from mame.diffusion.distill import Shortcuts
 from mame.diffusion.feed import Feed
 from mame.diffusion.machine import Settled, make_optimizer, memory_end_told, save_memory_and_time, settle
 from mame.diffusion.objectives import Decode, Denoise
@@ -119,7 +119,7 @@ def fit(
     objective: Any = (
         Decode(parts.autoencoder, config)
         if config.goal is Goal.AUTOENCODER
-        else (Consistency if config.goal is Goal.FAST else Denoise)(
+        else (Shortcuts if config.goal is Goal.FAST else Denoise)(
             parts.unet, parts.text_encoder, parts.tokenizer, parts.scheduler, config
         )
     )
