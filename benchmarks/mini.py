@@ -225,10 +225,13 @@ def real(options: argparse.Namespace) -> Path:
 
 
 def report(options: argparse.Namespace, name: str, synthetic: Path) -> Found:
-    """What `mam-e assess` says of a folder."""
+    """What `mam-e assess` says of pictures against the prepared set; a report that is newer than they are stays."""
     out = options.work / f"report-{name}"
-    mam_e("assess", real(options), synthetic, "--out", out, "--workers", os.cpu_count() or 1)
-    found: Found = json.loads((out / "report.json").read_text())
+    file = out / "report.json"
+    newest = max(path.stat().st_mtime for path in synthetic.glob("*.png"))
+    if not file.is_file() or file.stat().st_mtime < newest:
+        mam_e("assess", real(options), synthetic, "--out", out, "--workers", os.cpu_count() or 1, "--force")
+    found: Found = json.loads(file.read_text(encoding="utf-8"))
     return found
 
 

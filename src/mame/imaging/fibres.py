@@ -30,9 +30,11 @@ WIDTH_PX, LENGTH_PX = 0.5, 3.0  # of a line: Gaussian across (σ), exponential a
 LINES = 0.02  # a pixel and direction
 ANYWHERE, ALONG = 0.25, 2.5  # strength of lines in any direction, and in that of the tissue where it has one
 NOISE = 0.35  # of the lines' deviation
+BLUR_PX = 0.8  # of a mammogram that was brought to a model's size: without it fibres are strong where it has nothing
 FAINT = 1e-7  # variance that stands for none
 LIMITS = (-18.0, -2.0)  # of the logarithm of a variance
 CAUTION = 0.01  # a line drawn at random is wrong in its place, so that fewer of them are nearer to the true picture
+RIDGE = 1e-8  # an octave that needs no lines must not get them where a picture looks like none before
 SCALE = 1e4  # of the error that is minimised: by itself it is so small that the search would think it done
 PLACES = 1500  # of each picture that strengths are fitted to
 
@@ -80,8 +82,11 @@ def _least(
 ) -> NDArray[np.float64]:
     """Coefficients (2×5) for looks x (5×N) and variances by octave (2×N): L-BFGS with the gradient written out.
 
-    Minimised is the mean squared error of the deviations, and `CAUTION` times the variance added.
+    Minimised is the mean squared error of the deviations, `CAUTION` times the variance added, and `RIDGE` times the
+    squares of all coefficients but the first.
     """
+    rest = np.ones((2, len(x)))
+    rest[:, 0] = 0.0
 
     def error(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         logarithms = flat.reshape(2, -1) @ x
@@ -92,7 +97,9 @@ def _least(
         off = np.sqrt(have + added) - np.sqrt(want)
         slope = (off / np.sqrt(have + added) + CAUTION) / off.size  # of the error, by what is added
         by_logarithm = free * (own.T @ slope * deviation**2 + cross @ slope * both / 2)
-        return float((off**2 + CAUTION * added).mean()) * SCALE, (by_logarithm @ x.T).ravel() * SCALE
+        ridge = RIDGE * rest * flat.reshape(2, -1)
+        found = float((off**2 + CAUTION * added).mean() + (ridge * flat.reshape(2, -1)).sum())
+        return found * SCALE, (by_logarithm @ x.T + 2 * ridge).ravel() * SCALE
 
     start = np.zeros((2, len(x)))
     start[:, 0] = np.log(np.maximum((want - have).mean(axis=1), FAINT))
@@ -175,7 +182,7 @@ def _strokes(height: int, width: int) -> NDArray[np.complex64]:
 def _passed(height: int, width: int) -> list[Floats]:
     """What each octave lets through of a spectrum."""
     squared = fft.fftfreq(height)[:, None] ** 2 + fft.rfftfreq(width)[None] ** 2
-    blurs = [np.exp(-2 * np.pi**2 * sigma**2 * squared) for sigma in SIGMAS_PX]
+    blurs = [np.exp(-2 * np.pi**2 * (sigma**2 + BLUR_PX**2) * squared) for sigma in SIGMAS_PX]
     return [(fine - coarse).astype(np.float32) for fine, coarse in pairwise(blurs)]
 
 
