@@ -290,10 +290,12 @@ def same_seed(options: argparse.Namespace) -> list[float] | None:
     if len(few) != len(whole):
         return None
     others = [*whole[1:], whole[0]]
-    return [
-        float(np.mean([-10 * np.log10(np.mean((a - b) ** 2)) for a, b in zip(few, each, strict=True)]))
-        for each in (whole, others)
-    ]
+    return [float(np.mean([psnr(a, b) for a, b in zip(few, each, strict=True)])) for each in (whole, others)]
+
+
+def psnr(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+    """Of pictures in [0, 1], dB."""
+    return float(-10 * np.log10(np.mean((a - b) ** 2)))
 
 
 def texture(options: argparse.Namespace) -> list[float]:
@@ -374,7 +376,7 @@ def autoencoder(options: argparse.Namespace) -> Found:
             if fibres is not None:
                 shown["fibres"] = with_fibres(back * inside, fibres, np.random.default_rng(number))
             for name, picture in shown.items():
-                noise[name].append(float(-10 * np.log10(np.mean((picture - pixels) ** 2))))
+                noise[name].append(psnr(picture, pixels))
                 power[name].append(bands(picture, inside) / bands(pixels, inside))
     said = {
         name: {"psnr": float(np.mean(each)), "least": min(each), "bands": np.median(power[name], axis=0).tolist()}
@@ -397,7 +399,7 @@ def autoencoder_rows(found: Found) -> Iterator[Row]:
     said, met = [], []
     for name, words in (("plain", ""), ("fibres", "with fibres ")):
         if one := found.get(name):
-            said.append(f"{words}{one['psnr']:.1f} dB, worst {one['least']:.1f}")
+            said.append(f"{words}{one['psnr']:.2f} dB, worst {one['least']:.1f}")
             met.append(one["psnr"] >= 33)
     yield Row(
         f"autoencoder on {found.get('n')} held-out real images at 512²", "PSNR ≥ 33 dB", "; ".join(said), all(met)

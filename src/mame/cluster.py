@@ -152,14 +152,11 @@ def _alone(work: Callable[[T], R], index: int, item: T) -> Outcome[R]:
 
 def _check_that_processes_start() -> None:
     """Else every item of thousands would be given up, one dead process after the other."""
-    with _pool(1) as pool:
-        try:
-            pool.submit(os.getpid).result()
-        except BrokenProcessPool:
-            raise MameError(
-                "a worker process dies as it starts; a script that asks for workers has to do so under "
-                'if __name__ == "__main__":'
-            ) from None
+    if _alone(abs, 0, 0).lost is not None:
+        raise MameError(
+            "a worker process dies as it starts; a script that asks for workers has to do so under "
+            'if __name__ == "__main__":'
+        )
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

@@ -138,7 +138,7 @@ def noise(seed: int, index: int, shape: tuple[int, int, int], attempt: int = 0) 
 
     attempt: 0, or a later one where what the first made wasn't good enough.
     """
-    later = [0, attempt] if attempt else []
+    later = [0, attempt] if attempt else []  # the 0 keeps later attempts of old seeds as they were
     generator = np.random.default_rng(np.random.SeedSequence([seed, index, *later]))
     return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
